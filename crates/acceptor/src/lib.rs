@@ -1,0 +1,1 @@
+//! Synod's acceptor: the votes.

@@ -1,0 +1,1 @@
+//! Synod's session client and the synod command.

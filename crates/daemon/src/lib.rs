@@ -1,0 +1,1 @@
+//! What every Synod daemon shares: configuration, connections, timers, run loop, shutdown, logging.

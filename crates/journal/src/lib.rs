@@ -1,0 +1,1 @@
+//! Synod's journal: an append-only segmented log with group commit.

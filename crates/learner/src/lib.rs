@@ -1,0 +1,1 @@
+//! Synod's learner: the state.

@@ -1,0 +1,1 @@
+//! Synod's proposer: the order.

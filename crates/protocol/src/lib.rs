@@ -1,0 +1,1 @@
+//! Synod's vocabulary, messages, role contract and wire.

@@ -1,0 +1,1 @@
+//! Synod's replicated state machine: sessions, keys, hash chain.

@@ -1,0 +1,1 @@
+//! Starts, watches, kills and restarts Synod's daemons.

@@ -1,0 +1,1 @@
+//! Tests across crates: processes and tidiness.
