@@ -1,0 +1,282 @@
+//! One connection: the handshake, frames in, batched writes out. Used by daemons and clients alike.
+//!
+//! Frames come in through tokio-util's `LengthDelimitedCodec`, whose cap is checked before anything is allocated: 4 KiB
+//! before the hello, then by kind of peer. What goes out is collected in an [`Outbox`] and leaves in one write when it is
+//! flushed; heads share one buffer, values go out from where they lie. Reconnecting, roles and timers are elsewhere.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
+
+use crate::hello::{self, Greeting, Hello, Refused, Standing};
+use crate::ids::NodeId;
+use crate::message::Message;
+use crate::wire::{self, WireError};
+
+/// Initial size of the buffer that frames are cut from, bytes.
+const READ_BUFFER: usize = 64 << 10;
+/// Slices handed to the kernel in one write, at most.
+const SLICES: usize = 1024;
+
+/// Why a connection could not be made or was given up.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The socket failed, or the other side is gone.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The other side sent something else than a message.
+    #[error("{0}")]
+    Wire(#[from] WireError),
+    /// Refused at hello, by either side.
+    #[error("{0}")]
+    Refused(Refused),
+    /// No hello in time.
+    #[error("no hello within {0:?}")]
+    NoHello(Duration),
+    /// The other side closed the connection instead of saying hello.
+    #[error("the connection was closed before the hello")]
+    ClosedEarly,
+}
+
+/// Our own side of a handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// Who we are.
+    pub node: NodeId,
+    /// Hash of our fixed parameters.
+    pub parameters: u64,
+    /// What our role adds.
+    pub standing: Standing,
+}
+
+impl Own {
+    fn hello_to(&self, to: NodeId) -> Hello {
+        Hello { from: self.node, to, parameters: self.parameters, standing: self.standing }
+    }
+}
+
+/// An established connection.
+#[derive(Debug)]
+pub struct Link {
+    /// What the other side said of itself.
+    pub hello: Hello,
+    /// Frames from it.
+    pub reader: FrameReader,
+    /// Messages to it.
+    pub outbox: Outbox,
+}
+
+/// Calls `to` at `address` and shakes hands within `timeout`.
+pub async fn dial(address: &str, own: Own, to: NodeId, timeout: Duration) -> Result<Link, LinkError> {
+    let handshake = async {
+        let stream = TcpStream::connect(address).await?;
+        let (mut reader, mut half) = split(stream)?;
+        write_greeting(&mut half, &Greeting::Hello(own.hello_to(to))).await?;
+        let hello = match read_greeting(&mut reader).await? {
+            Greeting::Hello(hello) => hello,
+            Greeting::Refused(refused) => return Err(LinkError::Refused(refused)),
+        };
+        if hello.from != to {
+            return Err(LinkError::Refused(Refused::WrongAddress { expected: to, found: hello.from }));
+        }
+        hello::check(own.node, own.parameters, own.standing.cluster, &hello).map_err(LinkError::Refused)?;
+        Ok(establish(hello, reader, half, own.node))
+    };
+    tokio::time::timeout(timeout, handshake).await.map_err(|_| LinkError::NoHello(timeout))?
+}
+
+/// Answers a caller within `timeout`; `own` is asked when its hello has come, and may refuse it beyond the usual checks.
+pub async fn answer(
+    stream: TcpStream,
+    timeout: Duration,
+    own: impl FnOnce(&Hello) -> (Own, Result<(), Refused>),
+) -> Result<Link, LinkError> {
+    let handshake = async {
+        let (mut reader, mut half) = split(stream)?;
+        let hello = match read_greeting(&mut reader).await? {
+            Greeting::Hello(hello) => hello,
+            Greeting::Refused(refused) => return Err(LinkError::Refused(refused)),
+        };
+        let (own, served) = own(&hello);
+        let checked = hello::check(own.node, own.parameters, own.standing.cluster, &hello).and(served);
+        if let Err(refused) = checked {
+            write_greeting(&mut half, &Greeting::Refused(refused.clone())).await?;
+            return Err(LinkError::Refused(refused));
+        }
+        write_greeting(&mut half, &Greeting::Hello(own.hello_to(hello.from))).await?;
+        Ok(establish(hello, reader, half, own.node))
+    };
+    tokio::time::timeout(timeout, handshake).await.map_err(|_| LinkError::NoHello(timeout))?
+}
+
+fn split(stream: TcpStream) -> Result<(FrameReader, OwnedWriteHalf), LinkError> {
+    stream.set_nodelay(true)?;
+    let (read, write) = stream.into_split();
+    let codec = LengthDelimitedCodec::builder()
+        .little_endian()
+        .length_field_length(4)
+        .max_frame_length(wire::CAP_BEFORE_HELLO)
+        .new_codec();
+    Ok((FrameReader { frames: FramedRead::with_capacity(read, codec, READ_BUFFER) }, write))
+}
+
+fn establish(hello: Hello, mut reader: FrameReader, half: OwnedWriteHalf, own: NodeId) -> Link {
+    let cap = match (hello.from, own) {
+        (NodeId::Client(_), _) | (_, NodeId::Client(_)) => wire::CAP_CLIENT,
+        (
+            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_),
+            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_),
+        ) => wire::CAP_PEER,
+    };
+    reader.frames.decoder_mut().set_max_frame_length(cap);
+    Link { hello, reader, outbox: Outbox::new(half) }
+}
+
+async fn write_greeting(half: &mut OwnedWriteHalf, greeting: &Greeting) -> Result<(), LinkError> {
+    let mut bytes = Vec::new();
+    wire::encode_greeting(greeting, &mut bytes);
+    Ok(half.write_all(&bytes).await?)
+}
+
+async fn read_greeting(reader: &mut FrameReader) -> Result<Greeting, LinkError> {
+    let body = reader.next().await.ok_or(LinkError::ClosedEarly)??;
+    Ok(wire::decode_greeting(&body)?)
+}
+
+/// Frames of one connection, in order; each is the body without its length.
+#[derive(Debug)]
+pub struct FrameReader {
+    frames: FramedRead<OwnedReadHalf, LengthDelimitedCodec>,
+}
+
+impl FrameReader {
+    /// The next frame; nothing once the other side has closed. Cancel-safe.
+    pub async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        Some(self.frames.next().await?.map(BytesMut::freeze))
+    }
+}
+
+/// What a flush left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Everything is with the kernel.
+    All,
+    /// The socket is full: wait for [`Outbox::writable`], then flush again.
+    Blocked,
+}
+
+#[derive(Debug)]
+enum Piece {
+    /// A range of the shared head buffer.
+    Heads { start: usize, end: usize },
+    /// A value's bytes.
+    Value(Bytes),
+}
+
+/// Messages on their way out of one connection.
+#[derive(Debug)]
+pub struct Outbox {
+    half: Arc<OwnedWriteHalf>,
+    heads: Vec<u8>,
+    pieces: VecDeque<Piece>,
+    /// Bytes of the first piece that the kernel has taken.
+    taken: usize,
+    queued_bytes: usize,
+}
+
+impl Outbox {
+    fn new(half: OwnedWriteHalf) -> Self {
+        Outbox { half: Arc::new(half), heads: Vec::new(), pieces: VecDeque::new(), taken: 0, queued_bytes: 0 }
+    }
+
+    /// Bytes not yet with the kernel.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Adds a message; nothing is written before the next flush.
+    pub fn push(&mut self, message: &Message) {
+        let start = self.heads.len();
+        let (pieces, queued) = (&mut self.pieces, &mut self.queued_bytes);
+        let mut values = Vec::new();
+        wire::encode_frame(message, &mut self.heads, &mut |value| {
+            if !value.is_empty() {
+                values.push(value.bytes().clone());
+            }
+        });
+        let end = self.heads.len();
+        *queued += end - start;
+        match pieces.back_mut() {
+            Some(Piece::Heads { end: last, .. }) if *last == start => *last = end,
+            Some(Piece::Heads { .. } | Piece::Value(_)) | None => {
+                pieces.push_back(Piece::Heads { start, end })
+            }
+        }
+        for value in values {
+            *queued += value.len();
+            pieces.push_back(Piece::Value(value));
+        }
+    }
+
+    /// Writes as much as the kernel takes, without waiting.
+    pub fn flush(&mut self) -> io::Result<Flushed> {
+        while !self.pieces.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.slices(&mut slices);
+            match self.half.try_write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Flushed::All)
+    }
+
+    /// Completes when the kernel takes bytes again; owns what it needs, so that it can wait apart from the outbox.
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let half = Arc::clone(&self.half);
+        async move { half.writable().await }
+    }
+
+    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let mut skip = self.taken;
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            let bytes = match piece {
+                Piece::Heads { start, end } => &self.heads[*start..*end],
+                Piece::Value(bytes) => bytes,
+            };
+            *slice = IoSlice::new(&bytes[skip..]);
+            skip = 0;
+            count += 1;
+        }
+        count
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.queued_bytes -= written;
+        self.taken += written;
+        while let Some(piece) = self.pieces.front() {
+            let length = match piece {
+                Piece::Heads { start, end } => end - start,
+                Piece::Value(bytes) => bytes.len(),
+            };
+            if self.taken < length {
+                return;
+            }
+            self.taken -= length;
+            self.pieces.pop_front();
+        }
+        self.heads.clear();
+    }
+}

@@ -1,0 +1,539 @@
+//! The messages: one enum for each receiving role, so that a message can't be sent to a role that has no handler for it.
+//!
+//! | to | messages |
+//! |---|---|
+//! | acceptor | Prepare, Accept, Probe, QuorumRead, Fetch, Form, Status |
+//! | proposer | Promise, Nack, Accepted, ProbeReply, Fetched, Propose, Subscribe, Settle, Status |
+//! | learner | Chosen, Fetched, QuorumReadReply, Refused, Fetch, Attach, Read, Forward, Status |
+//! | client | Opened, Attached, Replies, ReadReplies, Refused, Formed, Status |
+//!
+//! Every message may be lost, repeated or reordered; each handler says what it does then.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Opened, Reply, SessionId};
+use crate::ids::{
+    AcceptorId, Ballot, ClientId, ClusterId, DiskId, LearnerId, NodeId, ProposerId, Slot, SlotRange,
+};
+use crate::value::{Entry, Value};
+
+/// What an acceptor receives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ToAcceptor {
+    /// Phase 1: promise `ballot` and tell the votes above `after` (and above your held prefix), a chunk at a time.
+    Prepare {
+        /// The ballot to promise.
+        ballot: Ballot,
+        /// Votes up to here need not be told.
+        after: Slot,
+    },
+    /// Phase 2: vote for these; without entries, a heartbeat.
+    Accept(Accept),
+    /// Whom have you promised, and is that leader silent?
+    Probe {
+        /// Comes back in the answer.
+        probe: u64,
+    },
+    /// What is the highest slot you voted on?
+    QuorumRead {
+        /// Comes back in the answer.
+        round: u64,
+    },
+    /// Chosen values from `first` on, please.
+    Fetch(Fetch),
+    /// A step of formation (S12).
+    Form {
+        /// Comes back in the answer.
+        request: u64,
+        /// The step.
+        step: FormStep,
+    },
+    /// How are you?
+    Status {
+        /// Comes back in the answer.
+        request: u64,
+    },
+}
+
+/// Phase 2 for a set of slots, and the leader's chosen prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Accept {
+    /// The leader's ballot.
+    pub ballot: Ballot,
+    /// Every slot up to here is chosen, says the leader of this ballot (S6).
+    pub chosen: Slot,
+    /// The slots and values to vote for.
+    pub entries: Vec<Entry>,
+}
+
+/// A request for chosen values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fetch {
+    /// First slot wanted.
+    pub first: Slot,
+    /// Last slot wanted.
+    pub last: Slot,
+}
+
+/// Chosen values from `first` on without a gap; empty when the sender has no chosen value for `first`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fetched {
+    /// The slot of the first value; the `first` of the request.
+    pub first: Slot,
+    /// Values of `first`, `first + 1`, ...
+    pub values: Vec<Value>,
+    /// The sender's held prefix (an acceptor) or applied slot (a learner).
+    pub held: Slot,
+    /// First slot that the sender keeps.
+    pub floor: Slot,
+}
+
+/// A step of formation; asked by the admin command, never by a role.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FormStep {
+    /// Only tell the state.
+    Query,
+    /// Become prepared: note formation and disk. Refused unless empty, or prepared for this very formation.
+    Prepare {
+        /// Random bits of this attempt to form a cluster.
+        formation: u128,
+        /// Random bits that name this acceptor's disk; kept if it is prepared already.
+        disk: DiskId,
+    },
+    /// Become open: all acceptors were prepared, with these disks. Refused unless prepared with the disk told.
+    Open {
+        /// The formation.
+        formation: u128,
+        /// Every acceptor's disk.
+        disks: Vec<(AcceptorId, DiskId)>,
+    },
+}
+
+/// How far an acceptor's formation has come (S12); what it persists of its identity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Formation {
+    /// An empty disk: votes on nothing.
+    Empty,
+    /// Synced under a formation that isn't known to be complete: votes on nothing.
+    Prepared {
+        /// Random bits of the formation.
+        formation: u128,
+        /// This acceptor's disk.
+        disk: DiskId,
+    },
+    /// Takes part.
+    Open {
+        /// Random bits of the formation.
+        formation: u128,
+        /// This acceptor's disk.
+        disk: DiskId,
+        /// Every acceptor's disk when the cluster was formed.
+        disks: Vec<(AcceptorId, DiskId)>,
+        /// The name that follows from all of these.
+        cluster: ClusterId,
+    },
+}
+
+impl Formation {
+    /// The cluster, once open.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        match self {
+            Formation::Empty | Formation::Prepared { .. } => None,
+            Formation::Open { cluster, .. } => Some(*cluster),
+        }
+    }
+
+    /// The disk, once prepared.
+    pub fn disk(&self) -> Option<DiskId> {
+        match self {
+            Formation::Empty => None,
+            Formation::Prepared { disk, .. } | Formation::Open { disk, .. } => Some(*disk),
+        }
+    }
+}
+
+/// What a proposer receives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ToProposer {
+    /// An acceptor's answer to Prepare, or a chunk of it.
+    Promise(Promise),
+    /// An acceptor's refusal: it has promised a higher ballot.
+    Nack {
+        /// The ballot that was refused.
+        ballot: Ballot,
+        /// The ballot it has promised.
+        promised: Ballot,
+    },
+    /// An acceptor's votes.
+    Accepted(Accepted),
+    /// An acceptor's answer to Probe.
+    ProbeReply {
+        /// The probe answered.
+        probe: u64,
+        /// The ballot promised, or `Ballot::NONE`.
+        promised: Ballot,
+        /// Whether nothing came at that ballot for the election timeout, on the acceptor's own clock.
+        silent: bool,
+    },
+    /// Chosen values from an acceptor's held prefix.
+    Fetched(Fetched),
+    /// Commands of clients, straight or through a learner.
+    Propose(Propose),
+    /// A learner wants the chosen slots from `next` on.
+    Subscribe {
+        /// First slot it lacks.
+        next: Slot,
+    },
+    /// A learner waits to read at `slot`: see that it is settled.
+    Settle {
+        /// The slot.
+        slot: Slot,
+    },
+    /// How are you?
+    Status {
+        /// Comes back in the answer.
+        request: u64,
+    },
+}
+
+/// An acceptor's promise, or a chunk of it (S4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Promise {
+    /// The ballot promised.
+    pub ballot: Ballot,
+    /// First slot kept.
+    pub floor: Slot,
+    /// Held prefix: every slot up to it is below the floor, or held here and known chosen.
+    pub held: Slot,
+    /// This chunk tells every vote above this slot ...
+    pub after: Slot,
+    /// ... up to this one, included; without an end when `complete`.
+    pub upto: Slot,
+    /// Whether there are no votes above `upto`.
+    pub complete: bool,
+    /// The votes, in slot order.
+    pub votes: Vec<Vote>,
+}
+
+/// A vote: the value and the ballot at which it was cast.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Vote {
+    /// The slot.
+    pub slot: Slot,
+    /// The ballot of the vote.
+    pub ballot: Ballot,
+    /// The value voted for.
+    pub value: Value,
+}
+
+/// Votes cast: exact slots at one ballot (S2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The ballot.
+    pub ballot: Ballot,
+    /// The slots voted on; empty in the answer to a heartbeat.
+    pub slots: Vec<SlotRange>,
+    /// The acceptor's held prefix.
+    pub held: Slot,
+}
+
+/// Commands to be chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Propose {
+    /// Comes back if they are refused.
+    pub tag: u64,
+    /// The commands: a batch as in [`crate::command`].
+    pub commands: Value,
+}
+
+/// Why commands were not taken. None of them will be chosen because of this message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NotTaken {
+    /// Over a limit; try again after so many milliseconds.
+    Busy {
+        /// Milliseconds to wait.
+        retry_ms: u64,
+    },
+    /// Somebody else leads, or nobody.
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<ProposerId>,
+    },
+    /// The lengths inside the batch don't add up.
+    Malformed,
+}
+
+/// What a learner receives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ToLearner {
+    /// Chosen slots from the leader's stream.
+    Chosen(Chosen),
+    /// Chosen values from an acceptor's held prefix, or from a peer.
+    Fetched(Fetched),
+    /// An acceptor's answer to QuorumRead.
+    QuorumReadReply {
+        /// The round answered.
+        round: u64,
+        /// The highest slot it voted on.
+        highest: Slot,
+    },
+    /// A proposer didn't take forwarded commands.
+    Refused {
+        /// The tag of the Propose.
+        tag: u64,
+        /// Why.
+        reason: NotTaken,
+    },
+    /// A peer wants applied values.
+    Fetch(Fetch),
+    /// A client wants its replies here.
+    Attach(Attach),
+    /// Reads of a client.
+    Read(Vec<Read>),
+    /// Commands of a client that can't reach the leader.
+    Forward(Propose),
+    /// How are you?
+    Status {
+        /// Comes back in the answer.
+        request: u64,
+    },
+}
+
+/// A run of chosen slots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Chosen {
+    /// The leader's ballot.
+    pub ballot: Ballot,
+    /// The leader's chosen prefix; may lie above the values carried here.
+    pub prefix: Slot,
+    /// The slot of the first value.
+    pub first: Slot,
+    /// Values of `first`, `first + 1`, ...; empty in a heartbeat.
+    pub values: Vec<Value>,
+}
+
+/// What a client attaches for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Attach {
+    /// The session that a [`crate::command::Command::Open`] with this nonce opens.
+    Nonce(u128),
+    /// A session, with the sequences whose replies it waits for.
+    Session {
+        /// The session.
+        session: SessionId,
+        /// Sequences waited for; those with a kept reply are answered at once.
+        pending: Vec<u64>,
+    },
+}
+
+/// One read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Read {
+    /// The client's number for it.
+    pub id: u64,
+    /// The key.
+    pub key: Bytes,
+    /// How fresh it must be.
+    pub consistency: Consistency,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Consistency {
+    /// Sees every write acknowledged before the read began (S10).
+    Linearizable,
+    /// Whatever this learner has applied.
+    Stale,
+}
+
+/// What a client receives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ToClient {
+    /// A session was opened.
+    Opened(Opened),
+    /// The learner's answer to Attach.
+    Attached {
+        /// The session attached, absent for an attachment by nonce.
+        session: Option<SessionId>,
+        /// What the learner knows of it.
+        state: AttachState,
+    },
+    /// Replies to calls.
+    Replies(Vec<Reply>),
+    /// Replies to reads.
+    ReadReplies(Vec<ReadReply>),
+    /// Commands were not taken.
+    Refused {
+        /// The tag of the Propose or Forward.
+        tag: u64,
+        /// Why.
+        reason: NotTaken,
+    },
+    /// An acceptor's answer to a step of formation.
+    Formed {
+        /// The request answered.
+        request: u64,
+        /// Its state after the step.
+        formation: Formation,
+        /// Why the step was refused, for a person to read.
+        refused: Option<String>,
+    },
+    /// The answer to Status.
+    Status {
+        /// The request answered.
+        request: u64,
+        /// How it is.
+        status: Status,
+    },
+}
+
+/// What a learner knows of a session that attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AttachState {
+    /// It is open; replies come here.
+    Open,
+    /// This learner hasn't applied the slot that opened it; replies come here once it has.
+    Behind,
+    /// It has expired or was closed.
+    Ended,
+}
+
+/// The reply to one read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadReply {
+    /// The client's number for it.
+    pub id: u64,
+    /// The applied slot at which it was answered.
+    pub slot: Slot,
+    /// What came of it.
+    pub outcome: ReadOutcome,
+}
+
+/// What came of a read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ReadOutcome {
+    /// The value of the key, if it has one.
+    Value(Option<Bytes>),
+    /// Over a limit; try again after so many milliseconds.
+    Busy {
+        /// Milliseconds to wait.
+        retry_ms: u64,
+    },
+}
+
+/// How a process is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Status {
+    /// An acceptor.
+    Acceptor(AcceptorStatus),
+    /// A proposer.
+    Proposer(ProposerStatus),
+    /// A learner.
+    Learner(LearnerStatus),
+}
+
+/// How an acceptor is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AcceptorStatus {
+    /// How far its formation is.
+    pub formation: Formation,
+    /// The ballot promised.
+    pub promised: Ballot,
+    /// Whether that ballot's leader is silent.
+    pub silent: bool,
+    /// First slot kept.
+    pub floor: Slot,
+    /// Held prefix.
+    pub held: Slot,
+    /// Highest slot voted on.
+    pub highest: Slot,
+}
+
+/// How a proposer is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProposerStatus {
+    /// What it is doing.
+    pub phase: PhaseName,
+    /// The ballot it leads or prepares with, or the highest it has heard of.
+    pub ballot: Ballot,
+    /// Chosen prefix, while leading.
+    pub chosen: Slot,
+    /// Slots in flight.
+    pub in_flight: u64,
+    /// Bytes of commands waiting.
+    pub queued_bytes: u64,
+    /// Bytes of chosen values kept.
+    pub retained_bytes: u64,
+    /// Learners subscribed.
+    pub learners: Vec<LearnerId>,
+    /// Held prefix of each acceptor heard in this ballot.
+    pub held: Vec<(AcceptorId, Slot)>,
+}
+
+/// What a proposer is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PhaseName {
+    /// Watching the leader through the acceptors.
+    Probing,
+    /// Running Phase 1.
+    Preparing,
+    /// Past Phase 1.
+    Leading,
+}
+
+/// How a learner is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LearnerStatus {
+    /// Applied slot.
+    pub applied: Slot,
+    /// Highest slot it knows to be chosen.
+    pub known: Slot,
+    /// Hash chain at the applied slot.
+    pub chain: u64,
+    /// Keys in the store.
+    pub keys: u64,
+    /// Sessions open.
+    pub sessions: u64,
+    /// Reads waiting.
+    pub waiting_reads: u64,
+    /// The ballot of the leader that streams to it.
+    pub leader: Ballot,
+}
+
+/// Any message, with the role that receives it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// For an acceptor.
+    Acceptor(ToAcceptor),
+    /// For a proposer.
+    Proposer(ToProposer),
+    /// For a learner.
+    Learner(ToLearner),
+    /// For a client.
+    Client(ToClient),
+}
+
+/// A typed id knows what may be sent to it.
+pub trait Address: Copy + Into<NodeId> {
+    /// What that role receives.
+    type Message;
+    /// The message with its role.
+    fn wrap(message: Self::Message) -> Message;
+}
+
+macro_rules! address {
+    ($id:ident, $message:ident, $variant:ident) => {
+        impl Address for $id {
+            type Message = $message;
+            fn wrap(message: $message) -> Message {
+                Message::$variant(message)
+            }
+        }
+    };
+}
+
+address!(AcceptorId, ToAcceptor, Acceptor);
+address!(ProposerId, ToProposer, Proposer);
+address!(LearnerId, ToLearner, Learner);
+address!(ClientId, ToClient, Client);

@@ -1,0 +1,223 @@
+//! The contract between a role and the shell around it: events in, effects out, and persist-before-send as a type.
+//!
+//! A role is a plain state machine: no socket, file, clock, thread or random number. The shell (daemon, simulator or model)
+//! feeds it events; the role writes what should happen into [`Effects`]. Records and messages are private there, and the
+//! only way to get the messages out is [`Effects::release`], which first hands the records to something that makes them
+//! durable (S2). Many events may be absorbed before one release: many messages, one write, one sync, then all replies.
+
+use std::fmt::Debug;
+
+use crate::hello::Standing;
+use crate::ids::NodeId;
+use crate::message::{Address, Message};
+
+/// A role's state machine.
+///
+/// The shell calls [`Role::on_start`] once; then, for each batch of events, the handlers, [`Role::end_of_batch`], and
+/// [`Effects::release`].
+pub trait Role {
+    /// What this role receives.
+    type Message;
+    /// What this role makes durable; [`Never`] for a role that keeps nothing.
+    type Record;
+    /// Its timers.
+    type Timer: Copy + Ord + Debug;
+
+    /// The process has started (after recovery).
+    fn on_start(&mut self, effects: &mut Effects<Self::Record, Self::Timer>);
+
+    /// A message has come. An error closes the connection it came by.
+    fn on_message(
+        &mut self,
+        from: NodeId,
+        message: Self::Message,
+        effects: &mut Effects<Self::Record, Self::Timer>,
+    ) -> Result<(), Misdirected>;
+
+    /// A timer set earlier has fired.
+    fn on_timer(&mut self, timer: Self::Timer, effects: &mut Effects<Self::Record, Self::Timer>);
+
+    /// A connection to or from `peer` has come up, or gone.
+    fn on_link(&mut self, peer: NodeId, up: bool, effects: &mut Effects<Self::Record, Self::Timer>);
+
+    /// Everything that had arrived has been handled: what was held back to be grouped goes out here.
+    fn end_of_batch(&mut self, effects: &mut Effects<Self::Record, Self::Timer>);
+
+    /// What this role says of itself in a hello; only asked when nothing is unreleased.
+    fn standing(&self) -> Standing;
+}
+
+/// A message that its sender had no business sending here; the connection is closed, nothing else changes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{from} may not send this: {why}")]
+pub struct Misdirected {
+    /// Who sent it.
+    pub from: NodeId,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Misdirected {
+    /// An error about a message of `from`.
+    pub fn new(from: impl Into<NodeId>, why: impl Into<String>) -> Self {
+        Misdirected { from: from.into(), why: why.into() }
+    }
+}
+
+/// The record of a role that keeps nothing durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Never {}
+
+/// Makes records durable: returns only once they are synced, or with the error that ends the process (S3).
+pub trait Persist<R> {
+    /// Why it failed.
+    type Error;
+    /// Makes all `records` durable, in order. Not called for none.
+    fn persist(&mut self, records: Vec<R>) -> Result<(), Self::Error>;
+}
+
+/// For roles without records.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NothingToPersist;
+
+impl Persist<Never> for NothingToPersist {
+    type Error = std::convert::Infallible;
+    fn persist(&mut self, _records: Vec<Never>) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// How long a timer runs: the shell draws a time between `least_ms` and `most_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Delay {
+    /// Milliseconds at least.
+    pub least_ms: u64,
+    /// Milliseconds at most.
+    pub most_ms: u64,
+}
+
+impl Delay {
+    /// Exactly `ms` milliseconds.
+    pub fn exactly(ms: u64) -> Delay {
+        Delay { least_ms: ms, most_ms: ms }
+    }
+
+    /// Anything between `least_ms` and `most_ms` milliseconds.
+    pub fn between(least_ms: u64, most_ms: u64) -> Delay {
+        Delay { least_ms, most_ms: most_ms.max(least_ms) }
+    }
+}
+
+/// Starts, restarts or stops one timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimerOrder<T> {
+    /// Fires once after the delay; replaces what was set for the same tag.
+    Set(T, Delay),
+    /// Doesn't fire.
+    Cancel(T),
+}
+
+/// What a role wants to happen. Records and messages can be put in by anyone and taken out by [`Effects::release`] alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Effects<R, T> {
+    records: Vec<R>,
+    messages: Vec<(NodeId, Message)>,
+    timers: Vec<TimerOrder<T>>,
+}
+
+impl<R, T> Default for Effects<R, T> {
+    fn default() -> Self {
+        Effects { records: Vec::new(), messages: Vec::new(), timers: Vec::new() }
+    }
+}
+
+/// What may leave: the records that came before it are durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released<T> {
+    /// Messages, in the order in which they were sent.
+    pub messages: Vec<(NodeId, Message)>,
+    /// Timer orders, in order.
+    pub timers: Vec<TimerOrder<T>>,
+}
+
+impl<R, T> Effects<R, T> {
+    /// Asks for `record` to be durable before any message of this batch leaves.
+    pub fn persist(&mut self, record: R) {
+        self.records.push(record);
+    }
+
+    /// Sends `message` to `to`; the id's type decides what it can be sent.
+    pub fn send<A: Address>(&mut self, to: A, message: A::Message) {
+        self.messages.push((to.into(), A::wrap(message)));
+    }
+
+    /// Starts or restarts a timer.
+    pub fn set_timer(&mut self, timer: T, delay: Delay) {
+        self.timers.push(TimerOrder::Set(timer, delay));
+    }
+
+    /// Stops a timer.
+    pub fn cancel_timer(&mut self, timer: T) {
+        self.timers.push(TimerOrder::Cancel(timer));
+    }
+
+    /// Whether there is nothing to release.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.messages.is_empty() && self.timers.is_empty()
+    }
+
+    /// Makes the records durable, and only then gives out the messages and timer orders. On an error nothing gets out.
+    pub fn release<P: Persist<R>>(self, persist: &mut P) -> Result<Released<T>, P::Error> {
+        if !self.records.is_empty() {
+            persist.persist(self.records)?;
+        }
+        Ok(Released { messages: self.messages, timers: self.timers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ProposerId;
+    use crate::message::ToProposer;
+
+    struct Disk {
+        synced: Vec<u32>,
+        broken: bool,
+    }
+
+    impl Persist<u32> for Disk {
+        type Error = &'static str;
+        fn persist(&mut self, records: Vec<u32>) -> Result<(), Self::Error> {
+            if self.broken {
+                return Err("sync failed");
+            }
+            self.synced.extend(records);
+            Ok(())
+        }
+    }
+
+    fn effects() -> Effects<u32, u8> {
+        let mut effects = Effects::default();
+        effects.send(ProposerId(1), ToProposer::Status { request: 1 });
+        effects.persist(7);
+        effects.set_timer(1, Delay::exactly(5));
+        effects
+    }
+
+    #[test]
+    fn s2_messages_leave_only_after_the_records_are_durable() {
+        let mut disk = Disk { synced: Vec::new(), broken: false };
+        let released = effects().release(&mut disk).unwrap();
+        assert_eq!(
+            (disk.synced.as_slice(), released.messages.len(), released.timers.len()),
+            ([7].as_slice(), 1, 1)
+        );
+    }
+
+    #[test]
+    fn s3_nothing_leaves_when_the_disk_fails() {
+        let mut disk = Disk { synced: Vec::new(), broken: true };
+        assert_eq!(effects().release(&mut disk), Err("sync failed"));
+    }
+}

@@ -1,0 +1,170 @@
+//! Golden bytes pin the wire format; round trips and damage show that nothing else is taken for a message.
+
+use super::*;
+use crate::command::{Call, Operation, SessionId};
+use crate::hello::{Hello, Standing};
+use crate::ids::{AcceptorId, Ballot, ClusterId, ProposerId, Slot};
+use crate::message::{Accept, Chosen, Fetched, Promise, Propose, Vote};
+use crate::value::Entry;
+
+fn frame(message: &Message) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut values = Vec::new();
+    encode_frame(message, &mut out, &mut |value| values.push(value.bytes().clone()));
+    values.iter().for_each(|value| out.extend_from_slice(value));
+    out
+}
+
+fn body(message: &Message) -> Bytes {
+    Bytes::from(frame(message)).slice(4..)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn ballot() -> Ballot {
+    Ballot { round: 5, proposer: ProposerId(2), life: 0x0102_0304_0506_0708 }
+}
+
+fn value(text: &'static str) -> Value {
+    Value::new(Bytes::from_static(text.as_bytes()))
+}
+
+fn accept() -> ToAcceptor {
+    let entries =
+        vec![Entry { slot: Slot(8), value: value("abc") }, Entry { slot: Slot(9), value: Value::NOOP }];
+    ToAcceptor::Accept(Accept { ballot: ballot(), chosen: Slot(7), entries })
+}
+
+#[test]
+fn golden_bytes_of_an_accept() {
+    let expected = concat!(
+        "4d000000",                 // length of what follows
+        "46000000",                 // length of the head
+        "01000000",                 // ToAcceptor::Accept
+        "05000000000000000200",     // ballot: round, proposer,
+        "0807060504030201",         // and life
+        "0700000000000000",         // chosen prefix
+        "0200000000000000",         // two entries
+        "080000000000000003000000", // slot 8, three bytes
+        "090000000000000000000000", // slot 9, noop
+        "616263",                   // tail: the value of slot 8
+    );
+    assert_eq!(hex(&frame(&Message::Acceptor(accept()))), expected);
+}
+
+#[test]
+fn golden_bytes_of_a_greeting() {
+    let hello = Hello {
+        from: ProposerId(2).into(),
+        to: AcceptorId(1).into(),
+        parameters: 0x11,
+        standing: Standing { cluster: Some(ClusterId(0x22)), incarnation: 0x33, position: 0x44 },
+    };
+    let mut out = Vec::new();
+    encode_greeting(&Greeting::Hello(hello.clone()), &mut out);
+    let expected = concat!(
+        "45000000",
+        "53594e4f440d0a00",                   // magic
+        "01000000",                           // version
+        "00000000",                           // Greeting::Hello
+        "010000000200",                       // from p2
+        "000000000100",                       // to a1
+        "1100000000000000",                   // parameters
+        "0122000000000000000000000000000000", // cluster
+        "3300000000000000",                   // incarnation
+        "4400000000000000",                   // position
+    );
+    let got = hex(&out);
+    assert_eq!(got, expected);
+    assert_eq!(decode_greeting(&out[4..]).unwrap(), Greeting::Hello(hello));
+}
+
+#[test]
+fn golden_bytes_of_a_command() {
+    let call = Call {
+        session: SessionId { slot: Slot(3), position: 4 },
+        sequence: 5,
+        lowest: 2,
+        operation: Operation::Put { key: b"k", value: b"vw" },
+    };
+    let mut out = Vec::new();
+    encode_command(&Command::Call(call), &mut out);
+    let expected = concat!(
+        "01000000",
+        "030000000000000004000000",
+        "0500000000000000",
+        "0200000000000000",
+        "00000000",
+        "01000000000000006b",
+        "02000000000000007677",
+    );
+    assert_eq!(hex(&out), expected);
+    assert_eq!(decode_command(&out).unwrap(), Command::Call(call));
+}
+
+#[test]
+fn values_share_their_frame() {
+    let body = body(&Message::Acceptor(accept()));
+    let range = body.as_ptr_range();
+    let ToAcceptor::Accept(decoded) = decode_frame(body.clone()).unwrap() else { panic!("not an Accept") };
+    assert!(range.contains(&decoded.entries[0].value.bytes().as_ptr()));
+}
+
+#[test]
+fn every_message_with_values_comes_back_whole() {
+    let fetched =
+        Fetched { first: Slot(3), values: vec![value("x"), value("yz")], held: Slot(4), floor: Slot(1) };
+    let promise = Promise {
+        ballot: ballot(),
+        floor: Slot(1),
+        held: Slot(2),
+        after: Slot(2),
+        upto: Slot(9),
+        complete: true,
+        votes: vec![Vote { slot: Slot(3), ballot: ballot(), value: value("v") }],
+    };
+    let propose = Propose { tag: 4, commands: value("batch") };
+    let chosen = Chosen { ballot: ballot(), prefix: Slot(4), first: Slot(4), values: vec![value("c")] };
+    assert_eq!(decode_frame::<ToAcceptor>(body(&Message::Acceptor(accept()))).unwrap(), accept());
+    for message in [
+        ToProposer::Promise(promise),
+        ToProposer::Fetched(fetched.clone()),
+        ToProposer::Propose(propose.clone()),
+        ToProposer::Nack { ballot: ballot(), promised: ballot() },
+    ] {
+        assert_eq!(decode_frame::<ToProposer>(body(&Message::Proposer(message.clone()))).unwrap(), message);
+    }
+    for message in [ToLearner::Chosen(chosen), ToLearner::Fetched(fetched), ToLearner::Forward(propose)] {
+        assert_eq!(decode_frame::<ToLearner>(body(&Message::Learner(message.clone()))).unwrap(), message);
+    }
+}
+
+#[test]
+fn every_cut_and_every_extra_byte_is_refused() {
+    let whole = body(&Message::Acceptor(accept()));
+    for cut in 0..whole.len() {
+        assert!(decode_frame::<ToAcceptor>(whole.slice(..cut)).is_err(), "cut at {cut}");
+    }
+    let mut longer = whole.to_vec();
+    longer.push(0);
+    assert!(matches!(decode_frame::<ToAcceptor>(longer.into()), Err(WireError::Trailing(1))));
+}
+
+#[test]
+fn a_length_is_not_trusted_before_allocation() {
+    let mut head = Vec::new();
+    encode(&ToAcceptor::Accept(Accept { ballot: ballot(), chosen: Slot(1), entries: Vec::new() }), &mut head);
+    let count_at = head.len() - 8;
+    head[count_at..].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert!(matches!(decode_parts::<ToAcceptor>(&head, Bytes::new()), Err(WireError::Malformed(_))));
+}
+
+#[test]
+fn other_protocols_and_versions_are_told_apart() {
+    assert!(matches!(decode_greeting(b"GET / HTTP/1.1\r\n\r\n"), Err(WireError::NotSynod)));
+    let mut newer = MAGIC.to_vec();
+    newer.extend_from_slice(&9u32.to_le_bytes());
+    assert!(matches!(decode_greeting(&newer), Err(WireError::Version { theirs: 9 })));
+}
