@@ -1,0 +1,276 @@
+//! The journal that takes appends: staging, group commit, sealing, moving on to the next segment, dropping old ones.
+//!
+//! Rules upheld. S2: [`Journal::commit`] returns only after its batch is synced, and starts the next batch only then. S3: after a
+//! failed write or sync every later call fails with the same error. S11: segments are dropped only after the head that
+//! declares them unneeded is synced. Absent on purpose: timers, threads and the decision when to commit, seal or prepare.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::format::{Head, SPARE, align, segment_name};
+use crate::segment::{self, Active, Plan};
+use crate::spare::Spare;
+use crate::staged::Staged;
+use crate::{Disk, DiskFile, Error, Options};
+
+/// How far the next segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preparation {
+    /// The next segment is ready: moving on to it costs three syncs and no writing of zeros.
+    Ready,
+    /// Another step is due.
+    Unfinished,
+}
+
+/// A journal that takes appends. See the crate's page for what it guarantees.
+#[derive(Debug)]
+pub struct Journal<D: Disk> {
+    disk: D,
+    options: Options,
+    active: Active<D::File>,
+    spare: Spare<D::File>,
+    staged: Staged,
+    /// The last batch that is synced.
+    position: u64,
+    /// The last batch that a seal or a segment's head names as synced.
+    sealed_through: u64,
+    /// Older segments that still exist, oldest first.
+    kept: VecDeque<Kept>,
+    /// The caller needs no batch below this one.
+    needed_from: u64,
+    /// The failure that ended this journal.
+    poison: Option<Error>,
+}
+
+/// A segment older than the one that takes appends.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    segment: u64,
+    first_batch: u64,
+    /// Its size, if that is known.
+    prepared_bytes: u64,
+}
+
+impl Kept {
+    pub(crate) fn recovered(head: &Head) -> Kept {
+        Kept { segment: head.segment, first_batch: head.first_batch, prepared_bytes: head.prepared_bytes }
+    }
+
+    /// A segment that a synced head declared unneeded, and whose content nobody has looked at.
+    pub(crate) fn unneeded(segment: u64) -> Kept {
+        Kept { segment, first_batch: 0, prepared_bytes: 0 }
+    }
+}
+
+impl<D: Disk> Journal<D> {
+    pub(crate) fn started(
+        disk: D,
+        options: Options,
+        active: Active<D::File>,
+        spare: Spare<D::File>,
+        kept: Vec<Kept>,
+        position: u64,
+    ) -> Journal<D> {
+        Journal {
+            disk,
+            options,
+            active,
+            spare,
+            staged: Staged::new(),
+            position,
+            // Recovery starts only behind a seal or in a segment whose head is one.
+            sealed_through: position,
+            kept: kept.into(),
+            needed_from: 0,
+            poison: None,
+        }
+    }
+
+    /// Stages one record: a head, which is copied, and bodies, which are written from where they are. Less than 4 GiB together.
+    pub fn append(&mut self, head: &[u8], bodies: impl IntoIterator<Item = Bytes>) {
+        self.staged.append(head, bodies);
+    }
+
+    /// Writes everything staged as one batch and syncs it; returns the position, which is the number of the last synced batch.
+    /// Without anything staged nothing is done.
+    ///
+    /// When the batch does not fit, the journal first moves on to a new segment, for which it asks for a blob. The blob
+    /// becomes durable before the batch does: it tells the caller's state after the last *synced* batch, and may run
+    /// ahead of that only where running ahead is harmless. A batch larger than a segment gets a larger segment of its own.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] leaves everything as it was, the records staged: commit again later, or discard them. Any other
+    /// error ends this journal.
+    pub fn commit<B: AsRef<[u8]>>(&mut self, blob: impl FnOnce() -> B) -> Result<u64, Error> {
+        self.check_poison()?;
+        if self.staged.is_empty() {
+            return Ok(self.position);
+        }
+        let written = self.write_batch(blob);
+        self.poison_on_failure(written)?;
+        Ok(self.position)
+    }
+
+    /// Forgets what is staged and not committed.
+    pub fn discard(&mut self) {
+        self.staged.clear();
+    }
+
+    /// Writes and syncs a seal, unless there is one after the last batch: for when the journal is idle, and at shutdown. Damage
+    /// to a sealed batch is never taken for a torn tail. What is staged stays staged.
+    ///
+    /// # Errors
+    /// An error ends this journal.
+    pub fn seal(&mut self) -> Result<(), Error> {
+        self.check_poison()?;
+        if self.sealed_through == self.position {
+            return Ok(());
+        }
+        let sealed = self.active.write_seal(self.position);
+        self.poison_on_failure(sealed)?;
+        self.sealed_through = self.position;
+        Ok(())
+    }
+
+    /// Does a bounded part of what moving on to the next segment will need: removes or recycles one segment that is no
+    /// longer needed, or writes and syncs [`Options::prepare_step_bytes`] of the next one. To be called when idle, and now
+    /// and then under load; whatever is missing when the next segment is needed is done inside `commit`.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] leaves the journal usable for what fits into the space it has; see [`Journal::room_bytes`].
+    /// Any other error ends this journal.
+    pub fn prepare_step(&mut self) -> Result<Preparation, Error> {
+        self.check_poison()?;
+        let step = self.drop_or_prepare();
+        self.poison_on_failure(step)
+    }
+
+    /// Tells that no batch below this one is needed any more, once the next segment's head is synced: that head must tell
+    /// whatever of those batches still matters. Segments that hold nothing else are then dropped by `prepare_step`.
+    pub fn release(&mut self, below_batch: u64) {
+        self.needed_from = self.needed_from.max(below_batch);
+    }
+
+    /// The number of the last synced batch; 0 when there is none. It never falls, across restarts too.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The segment that takes appends.
+    #[must_use]
+    pub fn segment(&self) -> u64 {
+        self.active.head.segment
+    }
+
+    /// Size of what is staged, in bytes of the log.
+    #[must_use]
+    pub fn staged_bytes(&self) -> u64 {
+        if self.staged.is_empty() { 0 } else { self.staged.entry_bytes() }
+    }
+
+    /// The largest batch (in bytes of the log) that a commit can write into space the journal already has. The head of
+    /// the next segment is counted with the length of the blob of this one.
+    #[must_use]
+    pub fn room_bytes(&self) -> u64 {
+        let next = self.spare.ready_bytes().saturating_sub(self.active.head.end() + self.options.block_bytes);
+        self.active.free_bytes().max(next)
+    }
+
+    /// The disk, to look at.
+    #[must_use]
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    fn write_batch<B: AsRef<[u8]>>(&mut self, blob: impl FnOnce() -> B) -> Result<(), Error> {
+        if !self.active.fits(align(self.staged.entry_bytes(), self.active.head.block_bytes)) {
+            self.roll(blob().as_ref())?;
+        }
+        let number = self.position + 1;
+        let Active { file, name, head, offset } = &mut self.active;
+        self.staged
+            .write(file, head, *offset, number)
+            .map_err(|source| Error::io("write a batch to", name, source))?;
+        file.sync().map_err(|source| Error::io("sync", name, source))?;
+        *offset += align(self.staged.entry_bytes(), head.block_bytes);
+        self.position = number;
+        // The batch itself proves that those before it are synced.
+        self.sealed_through = self.sealed_through.max(number - 1);
+        self.staged.clear();
+        Ok(())
+    }
+
+    /// Moves on to a new segment, whose head seals everything before it.
+    fn roll(&mut self, blob: &[u8]) -> Result<(), Error> {
+        let plan = Plan {
+            segment: self.active.head.segment + 1,
+            next_batch: self.position + 1,
+            oldest_segment: self.oldest_needed(),
+            blob,
+            carried: None,
+            entry_bytes: self.staged.entry_bytes(),
+        };
+        let next = segment::create(&mut self.disk, &mut self.spare, &self.options, &plan)?;
+        self.kept.push_back(Kept::recovered(&self.active.head));
+        self.active = next;
+        self.sealed_through = self.position;
+        Ok(())
+    }
+
+    /// The oldest segment with a batch that is needed: a segment's batches end where the next one's begin.
+    fn oldest_needed(&self) -> u64 {
+        let head = &self.active.head;
+        let newer = self.kept.iter().map(|kept| (kept.segment, kept.first_batch));
+        let newer = newer.chain([(head.segment, head.first_batch), (head.segment + 1, self.position + 1)]);
+        newer
+            .filter(|(segment, first_batch)| {
+                *segment == head.oldest_segment || *first_batch <= self.needed_from
+            })
+            .map(|(segment, _)| segment)
+            .fold(head.oldest_segment, u64::max)
+    }
+
+    fn drop_or_prepare(&mut self) -> Result<Preparation, Error> {
+        let unneeded = |kept: &Kept| kept.segment < self.active.head.oldest_segment;
+        if self.kept.front().is_some_and(unneeded)
+            && let Some(kept) = self.kept.pop_front()
+        {
+            self.drop_segment(&kept)?;
+            return Ok(Preparation::Unfinished);
+        }
+        let Options { segment_bytes, prepare_step_bytes, .. } = self.options;
+        match self.spare.step(&mut self.disk, segment_bytes, prepare_step_bytes)? {
+            true => Ok(Preparation::Ready),
+            false => Ok(Preparation::Unfinished),
+        }
+    }
+
+    /// Makes the spare of a segment that is no longer needed, or removes it. If a crash undoes this, recovery finds a segment
+    /// below the oldest one, and it is dropped again.
+    fn drop_segment(&mut self, kept: &Kept) -> Result<(), Error> {
+        let name = segment_name(kept.segment);
+        if !self.spare.is_absent() || kept.prepared_bytes != self.options.segment_bytes {
+            return self.disk.remove(&name).map_err(|source| Error::io("remove", &name, source));
+        }
+        self.disk.rename(&name, SPARE).map_err(|source| Error::io("rename", &name, source))?;
+        self.disk.sync_directory().map_err(|source| Error::io("sync the directory of", &name, source))?;
+        let file = self.disk.open(SPARE).map_err(|source| Error::io("open", SPARE, source))?;
+        self.spare.adopt(file, kept.prepared_bytes);
+        Ok(())
+    }
+
+    fn check_poison(&self) -> Result<(), Error> {
+        self.poison.clone().map_or(Ok(()), Err)
+    }
+
+    fn poison_on_failure<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &outcome
+            && !error.is_no_space()
+        {
+            self.poison = Some(error.clone());
+        }
+        outcome
+    }
+}

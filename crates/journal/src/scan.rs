@@ -1,0 +1,183 @@
+//! Reading one segment: its head, its entries in order, and the verdict about the place where they end.
+//!
+//! Rules upheld: I12. The end of the entries is the end of the log only if nothing after it passes a checksum: the rest of
+//! the segment is searched at every block, so damage in the middle is never taken for the end. Absent on purpose: any
+//! judgement across segments (see [`crate::recovery`]), and any write.
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::format::{BadHead, Entry, FORMAT, HEAD_BYTES, HEADER_BYTES, Head, align, segment_name};
+use crate::segment::Carried;
+use crate::{Disk, DiskFile, Error};
+
+/// A segment file, its head verified.
+#[derive(Debug)]
+pub(crate) struct Segment<F> {
+    pub(crate) file: F,
+    pub(crate) name: String,
+    pub(crate) head: Head,
+    pub(crate) blob: Bytes,
+}
+
+impl<F: DiskFile> Segment<F> {
+    /// Opens a segment and verifies its head and its length.
+    pub(crate) fn open<D: Disk<File = F>>(disk: &mut D, segment: u64) -> Result<Segment<F>, Error> {
+        let name = segment_name(segment);
+        let unreadable = |source| Error::io("read", &name, source);
+        let file = disk.open(&name).map_err(unreadable)?;
+        let size = file.size().map_err(unreadable)?;
+        let mut fixed = [0; HEAD_BYTES];
+        if size < HEAD_BYTES as u64 {
+            return Err(Error::damaged(&name, size, "the file is shorter than a segment's head"));
+        }
+        file.read_at(0, &mut fixed).map_err(unreadable)?;
+        let head = Head::decode(&fixed).map_err(|bad| match bad {
+            BadHead::Damaged => Error::damaged(&name, 0, "the head is not a segment's head"),
+            BadHead::Format(found) => Error::Format { name: name.clone(), found, supported: FORMAT },
+        })?;
+        if head.blob_bytes > size - HEAD_BYTES as u64 {
+            return Err(Error::damaged(&name, 0, "the head reaches beyond the end of the file"));
+        }
+        let mut blob = vec![0; head.blob_bytes as usize];
+        file.read_at(HEAD_BYTES as u64, &mut blob).map_err(unreadable)?;
+        if !head.verify(&fixed, &blob) {
+            return Err(Error::damaged(&name, 0, "the checksum of the head does not match"));
+        }
+        if head.segment != segment {
+            return Err(Error::damaged(&name, 0, format!("the file holds segment {:016x}", head.segment)));
+        }
+        if size < head.prepared_bytes {
+            let what = format!("the file ends here, but it was prepared with {} bytes", head.prepared_bytes);
+            return Err(Error::damaged(&name, size, what));
+        }
+        Ok(Segment { file, name, head, blob: blob.into() })
+    }
+
+    fn content(&self) -> Result<Vec<u8>, Error> {
+        let mut content = vec![0; self.head.prepared_bytes as usize];
+        self.file.read_at(0, &mut content).map_err(|source| Error::io("read", &self.name, source))?;
+        Ok(content)
+    }
+}
+
+/// A batch whose checksum matches.
+pub(crate) struct Batch {
+    pub(crate) number: u64,
+    pub(crate) records: u64,
+    pub(crate) payload: Bytes,
+    pub(crate) offset: u64,
+}
+
+/// Where the entries of a segment end, and what is known there.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// The last batch in order; the one before the segment's first when there is none.
+    pub(crate) last: u64,
+    /// Every batch up to this one is known to have been synced.
+    pub(crate) sealed_through: u64,
+    /// The first byte that is not part of a sound entry.
+    pub(crate) offset: u64,
+    /// The header at `offset` is sound, and only the payload is not: the size of that batch.
+    pub(crate) torn_bytes: Option<u64>,
+    /// The last entry is a seal, and stands here.
+    pub(crate) final_seal: Option<u64>,
+    /// The last batch again, unless it is sealed.
+    pub(crate) unsealed: Option<Carried>,
+    content: Vec<u8>,
+}
+
+/// Reads the entries of a segment in order, up to the first place where there is no sound one.
+pub(crate) fn entries<F: DiskFile>(
+    segment: &Segment<F>,
+    mut visit: impl FnMut(&Batch) -> Result<(), Error>,
+) -> Result<End, Error> {
+    let (name, head) = (&segment.name, &segment.head);
+    let content = segment.content()?;
+    let mut end = End {
+        last: head.first_batch - 1,
+        sealed_through: head.sealed_through,
+        offset: head.end(),
+        torn_bytes: None,
+        final_seal: None,
+        unsealed: None,
+        content,
+    };
+    while let Some(entry) = entry_at(&end.content, head, end.offset) {
+        let expected = end.last + 1;
+        let entry_bytes = match entry {
+            Entry::Seal { through } if through == end.last => {
+                end.sealed_through = end.sealed_through.max(through);
+                end.final_seal = Some(end.offset);
+                HEADER_BYTES as u64
+            }
+            Entry::Batch { number, records, payload_bytes, payload_checksum } if number == expected => {
+                end.sealed_through = end.sealed_through.max(end.last);
+                let Some(payload) =
+                    payload_at(&end.content, head, end.offset, payload_bytes, payload_checksum)
+                else {
+                    end.torn_bytes = Some(payload_bytes.saturating_add(HEADER_BYTES as u64));
+                    break;
+                };
+                let batch = Batch { number, records, payload, offset: end.offset };
+                visit(&batch)?;
+                end.last = number;
+                end.final_seal = None;
+                end.unsealed = Some(Carried { number, records, payload: batch.payload });
+                HEADER_BYTES as u64 + payload_bytes
+            }
+            Entry::Seal { through: number } | Entry::Batch { number, .. } => {
+                let what = format!("batch {expected} should be here, but an entry of batch {number} is");
+                return Err(Error::damaged(name, end.offset, what));
+            }
+        };
+        end.offset = align(end.offset + entry_bytes, head.block_bytes);
+    }
+    if end.sealed_through >= end.last {
+        end.unsealed = None;
+    }
+    Ok(end)
+}
+
+impl End {
+    /// The first entry of this segment that is sound (or at least its header is) after the place where the entries end.
+    pub(crate) fn later_entry(&self, head: &Head) -> Option<u64> {
+        let mut offset = self.offset + head.block_bytes;
+        while offset < head.prepared_bytes {
+            if entry_at(&self.content, head, offset).is_some() {
+                return Some(offset);
+            }
+            offset += head.block_bytes;
+        }
+        None
+    }
+
+    /// Whether nothing was ever written after the place where the entries end.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.content[self.offset as usize..].iter().all(|byte| *byte == 0)
+    }
+
+    /// The number of bytes that are no sound entry: up to the first block of zeros when their header is lost too.
+    pub(crate) fn cut_bytes(&self, head: &Head) -> u64 {
+        self.torn_bytes.unwrap_or_else(|| {
+            let blocks = self.content[self.offset as usize..].chunks(head.block_bytes as usize);
+            blocks
+                .take_while(|block| block.iter().any(|byte| *byte != 0))
+                .map(|block| block.len() as u64)
+                .sum()
+        })
+    }
+}
+
+fn entry_at(content: &[u8], head: &Head, offset: u64) -> Option<Entry> {
+    Entry::decode(content.get(offset as usize..)?, head.seed(offset))
+}
+
+/// The payload of the batch at this offset, when it lies inside the segment and its checksum matches.
+fn payload_at(content: &[u8], head: &Head, offset: u64, bytes: u64, checksum: u64) -> Option<Bytes> {
+    let start = offset as usize + HEADER_BYTES;
+    let end = start.checked_add(usize::try_from(bytes).ok()?)?;
+    let payload = content.get(start..end)?;
+    // Copied per batch: a record that the caller keeps must not keep its whole segment in memory.
+    (xxh3_64_with_seed(payload, head.seed(offset)) == checksum).then(|| Bytes::copy_from_slice(payload))
+}

@@ -1,0 +1,125 @@
+//! The segment that takes appends, and the one way a segment comes to be.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::format::{Entry, HEADER_BYTES, Head, align, segment_name};
+use crate::spare::Spare;
+use crate::{Disk, DiskFile, Error, Options};
+
+/// The largest block size.
+const BLOCK_MAX: usize = *Options::BLOCKS.end() as usize;
+
+/// The segment that takes appends.
+#[derive(Debug)]
+pub(crate) struct Active<F> {
+    pub(crate) file: F,
+    pub(crate) name: String,
+    pub(crate) head: Head,
+    /// Where the next entry goes.
+    pub(crate) offset: u64,
+}
+
+impl<F> Active<F> {
+    /// Whether an entry of this size fits. One block always stays free, so that a seal fits after any batch.
+    pub(crate) fn fits(&self, entry_bytes: u64) -> bool {
+        entry_bytes <= self.free_bytes()
+    }
+
+    /// The size of the largest entry that fits.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.head.prepared_bytes.saturating_sub(self.offset + self.head.block_bytes)
+    }
+}
+
+impl<F: DiskFile> Active<F> {
+    /// Writes and syncs "synced through this batch", padded to a whole block.
+    pub(crate) fn write_seal(&mut self, through: u64) -> Result<(), Error> {
+        let Active { file, name, head, offset } = self;
+        let mut block = [0; BLOCK_MAX];
+        let seal = Entry::Seal { through };
+        block[..HEADER_BYTES].copy_from_slice(&seal.encode(head.seed(*offset)));
+        let block = &block[..head.block_bytes as usize];
+        assert!(
+            *offset + head.block_bytes <= head.prepared_bytes,
+            "a block is free after any batch: offset {offset} of {name}"
+        );
+        file.write_at(*offset, &mut [IoSlice::new(block)])
+            .map_err(|source| Error::io("write a seal to", name, source))?;
+        file.sync().map_err(|source| Error::io("sync", name, source))?;
+        *offset += head.block_bytes;
+        Ok(())
+    }
+}
+
+/// A batch that may not be synced where it was found, to be written again (S3).
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub(crate) number: u64,
+    pub(crate) records: u64,
+    pub(crate) payload: Bytes,
+}
+
+/// What a new segment is to hold.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) segment: u64,
+    /// The batch that is appended next, unless one is carried.
+    pub(crate) next_batch: u64,
+    pub(crate) oldest_segment: u64,
+    pub(crate) blob: &'a [u8],
+    /// Written with the head, under the same sync; the segment then starts with this batch, already sealed.
+    pub(crate) carried: Option<&'a Carried>,
+    /// The size of the entry that must fit beside those above.
+    pub(crate) entry_bytes: u64,
+}
+
+/// Makes a segment of the spare, which it prepares as far as it is not. When this returns, the segment is durable; after an
+/// error or a crash it is there whole or not at all.
+pub(crate) fn create<D: Disk>(
+    disk: &mut D,
+    spare: &mut Spare<D::File>,
+    options: &Options,
+    plan: &Plan<'_>,
+) -> Result<Active<D::File>, Error> {
+    let block = options.block_bytes;
+    let carried_bytes =
+        plan.carried.map_or(0, |carried| align((HEADER_BYTES + carried.payload.len()) as u64, block));
+    let mut head = Head {
+        block_bytes: block,
+        segment: plan.segment,
+        prepared_bytes: 0,
+        first_batch: plan.carried.map_or(plan.next_batch, |carried| carried.number),
+        sealed_through: plan.carried.map_or(plan.next_batch - 1, |carried| carried.number),
+        oldest_segment: plan.oldest_segment,
+        blob_bytes: plan.blob.len() as u64,
+        checksum: 0,
+    };
+    let needed_bytes = head.end() + carried_bytes + align(plan.entry_bytes, block) + block;
+    head.prepared_bytes = needed_bytes.max(options.segment_bytes);
+    while !spare.step(disk, head.prepared_bytes, options.prepare_step_bytes)? {}
+    let head_bytes = head.encode(plan.blob);
+    let header = plan.carried.map(|carried| {
+        let seed = head.seed(head.end());
+        let entry = Entry::Batch {
+            number: carried.number,
+            records: carried.records,
+            payload_bytes: carried.payload.len() as u64,
+            payload_checksum: xxh3_64_with_seed(&carried.payload, seed),
+        };
+        (entry.encode(seed), &carried.payload)
+    });
+    let name = segment_name(plan.segment);
+    let file = match &header {
+        None => spare.become_segment(disk, &name, &[(0, &head_bytes)])?,
+        Some((header, payload)) => {
+            let at = head.end();
+            let writes: [(u64, &[u8]); 3] =
+                [(0, &head_bytes), (at, header), (at + HEADER_BYTES as u64, payload)];
+            spare.become_segment(disk, &name, &writes)?
+        }
+    };
+    Ok(Active { file, name, head, offset: head.end() + carried_bytes })
+}

@@ -1,0 +1,111 @@
+//! The next segment while it is being prepared: written with zeros and synced in bounded steps.
+//!
+//! Appends then overwrite blocks that exist, so that their fdatasync writes no metadata. The file has the one name
+//! `spare` until it becomes a segment, and a spare's content never matters: one left by an earlier process is written
+//! with zeros again. A segment that was dropped is taken as it is, since its old bytes never pass a checksum.
+
+use std::io::{self, ErrorKind, IoSlice};
+
+use crate::format::SPARE;
+use crate::{Disk, DiskFile, Error};
+
+const CHUNK_BYTES: usize = 64 << 10;
+static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+
+#[derive(Debug)]
+pub(crate) struct Spare<F> {
+    file: Option<F>,
+    /// So much from the start is written and synced.
+    ready_bytes: u64,
+    /// The file's name is synced.
+    entered: bool,
+}
+
+impl<F: DiskFile> Spare<F> {
+    pub(crate) fn new() -> Spare<F> {
+        Spare { file: None, ready_bytes: 0, entered: false }
+    }
+
+    /// Size of the segment that can be made of it at once.
+    pub(crate) fn ready_bytes(&self) -> u64 {
+        if self.entered { self.ready_bytes } else { 0 }
+    }
+
+    /// Whether nothing has been done for it yet.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Takes over a file that has just been renamed to [`SPARE`], all of it written before.
+    pub(crate) fn adopt(&mut self, file: F, bytes: u64) {
+        *self = Spare { file: Some(file), ready_bytes: bytes, entered: true };
+    }
+
+    /// Writes and syncs up to `step_bytes` more; returns whether `target_bytes` are ready.
+    pub(crate) fn step<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        target_bytes: u64,
+        step_bytes: u64,
+    ) -> Result<bool, Error> {
+        if self.ready_bytes() >= target_bytes {
+            return Ok(true);
+        }
+        let failed = |action| move |source| space_or_io(action, target_bytes, source);
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(disk.create(SPARE).map_err(failed("create"))?),
+        };
+        let end = target_bytes.min(self.ready_bytes.saturating_add(step_bytes)).max(self.ready_bytes);
+        write_zeros(file, self.ready_bytes, end).map_err(failed("write zeros to"))?;
+        file.sync().map_err(failed("sync"))?;
+        self.ready_bytes = end;
+        if end == target_bytes && !self.entered {
+            disk.sync_directory().map_err(|source| Error::io("sync the directory of", SPARE, source))?;
+            self.entered = true;
+        }
+        Ok(self.ready_bytes() >= target_bytes)
+    }
+
+    /// Writes these bytes at these offsets, syncs, and gives the file its name as a segment, durably.
+    pub(crate) fn become_segment<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        name: &str,
+        writes: &[(u64, &[u8])],
+    ) -> Result<F, Error> {
+        let mut file = self.file.take().expect("a spare is prepared before it becomes a segment");
+        let size = self.ready_bytes;
+        // Whatever fails from here on, the file starts over from zeros if it is used at all.
+        *self = Spare::new();
+        let failed = |action| move |source| space_or_io(action, size, source);
+        for (offset, bytes) in writes {
+            file.write_at(*offset, &mut [IoSlice::new(bytes)]).map_err(failed("write the head of"))?;
+        }
+        file.sync().map_err(failed("sync"))?;
+        // The head is synced before the name exists: a segment without a valid head can only be damage.
+        disk.rename(SPARE, name).map_err(failed("rename"))?;
+        disk.sync_directory().map_err(|source| Error::io("sync the directory of", name, source))?;
+        Ok(file)
+    }
+}
+
+fn write_zeros<F: DiskFile>(file: &mut F, from: u64, end: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < end {
+        let bytes = (end - at).min(CHUNK_BYTES as u64);
+        file.write_at(at, &mut [IoSlice::new(&ZEROS[..bytes as usize])])?;
+        at += bytes;
+    }
+    Ok(())
+}
+
+/// A full disk is no failure of the disk: the spare is not part of the log, and all of it is written again.
+fn space_or_io(action: &'static str, needed_bytes: u64, source: io::Error) -> Error {
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Error::NoSpace { name: SPARE.to_owned(), needed_bytes }
+        }
+        _ => Error::io(action, SPARE, source),
+    }
+}
