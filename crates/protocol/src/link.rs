@@ -217,7 +217,7 @@ impl Outbox {
         match pieces.back_mut() {
             Some(Piece::Heads { end: last, .. }) if *last == start => *last = end,
             Some(Piece::Heads { .. } | Piece::Value(_)) | None => {
-                pieces.push_back(Piece::Heads { start, end })
+                pieces.push_back(Piece::Heads { start, end });
             }
         }
         for value in values {

@@ -40,8 +40,8 @@ fn accept() -> ToAcceptor {
 #[test]
 fn golden_bytes_of_an_accept() {
     let expected = concat!(
-        "4d000000",                 // length of what follows
-        "46000000",                 // length of the head
+        "45000000",                 // length of what follows
+        "3e000000",                 // length of the head
         "01000000",                 // ToAcceptor::Accept
         "05000000000000000200",     // ballot: round, proposer,
         "0807060504030201",         // and life
