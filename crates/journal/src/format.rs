@@ -13,7 +13,7 @@ pub(crate) const FORMAT: u32 = 1;
 /// Size of an entry's header.
 pub(crate) const HEADER_BYTES: usize = 64;
 /// Size of a head without the caller's blob.
-pub(crate) const HEAD_BYTES: usize = 72;
+pub(crate) const HEAD_BYTES: usize = 80;
 /// The name of the file that is being prepared.
 pub(crate) const SPARE: &str = "spare";
 
@@ -51,6 +51,8 @@ pub(crate) struct Head {
     pub(crate) sealed_through: u64,
     /// Segments older than this one are no longer needed and may be gone.
     pub(crate) oldest_segment: u64,
+    /// The file had another use before, so old bytes follow the last entry, and not zeros.
+    pub(crate) recycled: bool,
     pub(crate) blob_bytes: u64,
     /// Seeds the checksums of the segment's entries.
     pub(crate) checksum: u64,
@@ -84,6 +86,7 @@ impl Head {
             self.first_batch,
             self.sealed_through,
             self.oldest_segment,
+            u64::from(self.recycled),
             self.blob_bytes,
         ] {
             bytes.extend_from_slice(&field.to_le_bytes());
@@ -115,8 +118,9 @@ impl Head {
             first_batch: u64_at(fixed, 32),
             sealed_through: u64_at(fixed, 40),
             oldest_segment: u64_at(fixed, 48),
-            blob_bytes: u64_at(fixed, 56),
-            checksum: u64_at(fixed, 64),
+            recycled: u64_at(fixed, 56) != 0,
+            blob_bytes: u64_at(fixed, 64),
+            checksum: u64_at(fixed, 72),
         })
     }
 

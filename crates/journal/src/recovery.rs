@@ -46,7 +46,7 @@ pub struct Cut {
     pub name: String,
     /// Where the tail starts.
     pub offset: u64,
-    /// Its size; an estimate when its header is lost (in a recycled segment it may count older bytes).
+    /// Its size; when its header is lost, up to the last byte that was written.
     pub bytes: u64,
 }
 
@@ -59,7 +59,7 @@ pub struct Summary {
     pub records: u64,
     /// Segments read.
     pub segments: u64,
-    /// The torn tail, when there was one.
+    /// The torn tail, when there was one. One without its header in a recycled segment looks like old bytes and goes untold.
     pub cut: Option<Cut>,
     /// The last batch may not be synced where it was found, so [`Recovery::start`] writes it again.
     pub rewritten: bool,

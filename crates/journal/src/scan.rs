@@ -157,15 +157,15 @@ impl End {
         self.content[self.offset as usize..].iter().all(|byte| *byte == 0)
     }
 
-    /// The number of bytes that are no sound entry: up to the first block of zeros when their header is lost too.
+    /// The size of the torn tail. Without a sound header, it reaches to the last byte that was written; in a recycled segment
+    /// it can't be told from old bytes then, and counts as none.
     pub(crate) fn cut_bytes(&self, head: &Head) -> u64 {
-        self.torn_bytes.unwrap_or_else(|| {
-            let blocks = self.content[self.offset as usize..].chunks(head.block_bytes as usize);
-            blocks
-                .take_while(|block| block.iter().any(|byte| *byte != 0))
-                .map(|block| block.len() as u64)
-                .sum()
-        })
+        let tail = &self.content[self.offset as usize..];
+        match self.torn_bytes {
+            Some(bytes) => bytes,
+            None if head.recycled => 0,
+            None => tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1),
+        }
     }
 }
 

@@ -94,6 +94,7 @@ pub(crate) fn create<D: Disk>(
         first_batch: plan.carried.map_or(plan.next_batch, |carried| carried.number),
         sealed_through: plan.carried.map_or(plan.next_batch - 1, |carried| carried.number),
         oldest_segment: plan.oldest_segment,
+        recycled: spare.is_recycled(),
         blob_bytes: plan.blob.len() as u64,
         checksum: 0,
     };

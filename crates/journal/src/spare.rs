@@ -19,11 +19,13 @@ pub(crate) struct Spare<F> {
     ready_bytes: u64,
     /// The file's name is synced.
     entered: bool,
+    /// It was a segment before, and holds that segment's bytes.
+    recycled: bool,
 }
 
 impl<F: DiskFile> Spare<F> {
     pub(crate) fn new() -> Spare<F> {
-        Spare { file: None, ready_bytes: 0, entered: false }
+        Spare { file: None, ready_bytes: 0, entered: false, recycled: false }
     }
 
     /// Size of the segment that can be made of it at once.
@@ -36,9 +38,13 @@ impl<F: DiskFile> Spare<F> {
         self.file.is_none()
     }
 
+    pub(crate) fn is_recycled(&self) -> bool {
+        self.recycled
+    }
+
     /// Takes over a file that has just been renamed to [`SPARE`], all of it written before.
     pub(crate) fn adopt(&mut self, file: F, bytes: u64) {
-        *self = Spare { file: Some(file), ready_bytes: bytes, entered: true };
+        *self = Spare { file: Some(file), ready_bytes: bytes, entered: true, recycled: true };
     }
 
     /// Writes and syncs up to `step_bytes` more; returns whether `target_bytes` are ready.
