@@ -1,1 +1,386 @@
-//! Synod's acceptor: the votes.
+//! The acceptor: the votes. Lamport's acceptor for many slots ("Paxos Made Simple", 2001), without I/O.
+//!
+//! It promises ballots, votes for values, and tells what it has voted; it never dials anybody and never decides that a
+//! value is chosen by itself. Holds [`Durable`] state, changed only through records, and the little that a crash may take: whether
+//! the leader is silent, and the answer that grows during one batch. Upholds S1, S2, S4 (its half), S6 (held prefix) and S12.
+//! Absent on purpose: truncation, readmission, clocks, files and sockets.
+
+pub mod durable;
+pub mod keeper;
+
+use std::collections::BTreeSet;
+
+use synod_protocol::cluster::Cluster;
+use synod_protocol::hello::Standing;
+use synod_protocol::message::{
+    Accept, Accepted, AcceptorStatus, Fetch, Fetched, FormStep, Formation, Promise, Status, ToAcceptor,
+    ToClient, ToLearner, ToProposer, Vote,
+};
+use synod_protocol::role::{Delay, Effects, Misdirected, Role};
+use synod_protocol::{AcceptorId, Ballot, ClientId, DiskId, NodeId, ProposerId, Slot, SlotRange};
+use tracing::{debug, error, info, warn};
+
+pub use durable::{Durable, Head, Record};
+
+/// What an acceptor is told at its start; nothing here changes what a vote means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// Who it is.
+    pub id: AcceptorId,
+    /// Every acceptor of the cluster file.
+    pub acceptors: BTreeSet<AcceptorId>,
+    /// Hash of the fixed parameters.
+    pub parameters: u64,
+    /// Milliseconds without a word at the promised ballot before its leader is called silent.
+    pub election_timeout_ms: u64,
+    /// Bytes of values in one chunk of a promise or a Fetched.
+    pub chunk_bytes: u64,
+}
+
+impl Config {
+    /// The part of a cluster file that acceptor `id` needs.
+    pub fn new(id: AcceptorId, cluster: &Cluster) -> Config {
+        Config {
+            id,
+            acceptors: cluster.acceptors.keys().copied().collect(),
+            parameters: cluster.parameters_hash(),
+            election_timeout_ms: cluster.tuning.election_timeout_ms,
+            chunk_bytes: cluster.tuning.chunk_bytes,
+        }
+    }
+}
+
+/// An acceptor's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Nothing was heard at the promised ballot for the election timeout.
+    LeaderSilent,
+}
+
+type Out = Effects<Record, Timer>;
+
+/// An acceptor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Acceptor {
+    config: Config,
+    durable: Durable,
+    /// Whether nothing came at the promised ballot for the election timeout; starts over at each message of that ballot.
+    leader_silent: bool,
+    /// Votes of this batch not yet told: one reply for all that one sync makes durable.
+    answer: Option<Accepted>,
+}
+
+impl Acceptor {
+    /// An acceptor with the state that its journal gave back.
+    pub fn new(config: Config, durable: Durable) -> Acceptor {
+        Acceptor { config, durable, leader_silent: false, answer: None }
+    }
+
+    /// Its durable state.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    fn record(&mut self, record: Record, effects: &mut Out) {
+        self.durable.apply(&record);
+        effects.persist(record);
+    }
+
+    fn on_prepare(&mut self, from: ProposerId, ballot: Ballot, after: Slot, effects: &mut Out) {
+        let promised = self.durable.head().promised;
+        if ballot < promised {
+            return self.refuse(from, ballot, effects);
+        }
+        if ballot > promised {
+            info!(%ballot, %promised, "promises");
+            self.flush_answer(effects);
+            self.record(Record::Promised { ballot }, effects);
+        }
+        self.heard_leader(effects);
+        let promise = self.promise_chunk(after);
+        effects.send(from, ToProposer::Promise(promise));
+    }
+
+    /// The votes above the held prefix and above `after`, as many as fit a chunk (S4: the range covered is named).
+    fn promise_chunk(&self, after: Slot) -> Promise {
+        let after = after.max(self.durable.head().held);
+        let mut promise = Promise {
+            ballot: self.durable.head().promised,
+            floor: self.durable.head().floor,
+            held: self.durable.head().held,
+            after,
+            upto: after,
+            complete: true,
+            votes: Vec::new(),
+        };
+        let mut bytes = 0;
+        for (slot, voted) in self.durable.votes_above(after) {
+            if bytes >= self.config.chunk_bytes {
+                promise.complete = false;
+                break;
+            }
+            bytes += voted.value.len() as u64 + 64;
+            promise.upto = slot;
+            promise.votes.push(Vote { slot, ballot: voted.ballot, value: voted.value.clone() });
+        }
+        promise
+    }
+
+    fn on_accept(&mut self, from: ProposerId, accept: Accept, effects: &mut Out) {
+        let Accept { ballot, chosen, mut entries } = accept;
+        if ballot < self.durable.head().promised {
+            return self.refuse(from, ballot, effects);
+        }
+        if self.answer.as_ref().is_some_and(|answer| answer.ballot != ballot) {
+            self.flush_answer(effects);
+        }
+        let voted_otherwise = entries.iter().find(|entry| {
+            let vote = self.durable.vote(entry.slot);
+            vote.is_some_and(|vote| vote.ballot == ballot && vote.value != entry.value)
+        });
+        if let Some(entry) = voted_otherwise {
+            error!(%ballot, slot = %entry.slot, %from, "S1: refused a second, different value for a slot voted at this ballot");
+            return;
+        }
+        let mut slots = self.answer.take().map_or_else(Vec::new, |answer| answer.slots);
+        entries.retain(|entry| entry.slot >= self.durable.head().floor);
+        entries.iter().for_each(|entry| SlotRange::push(&mut slots, entry.slot));
+        // What was voted at this ballot before is as durable as this batch will be: told again, not recorded again.
+        entries.retain(|entry| self.durable.vote(entry.slot).is_none_or(|vote| vote.ballot < ballot));
+        let held = self.durable.held_after(ballot, chosen, &entries);
+        if !entries.is_empty() || ballot > self.durable.head().promised || held > self.durable.head().held {
+            self.record(Record::Voted { ballot, held, entries }, effects);
+        }
+        self.answer = Some(Accepted { ballot, slots, held: self.durable.head().held });
+        self.heard_leader(effects);
+    }
+
+    fn refuse(&self, from: ProposerId, ballot: Ballot, effects: &mut Out) {
+        let promised = self.durable.head().promised;
+        debug!(%ballot, %promised, %from, "refuses a lower ballot");
+        effects.send(from, ToProposer::Nack { ballot, promised });
+    }
+
+    fn heard_leader(&mut self, effects: &mut Out) {
+        self.leader_silent = false;
+        effects.set_timer(Timer::LeaderSilent, Delay::exactly(self.config.election_timeout_ms));
+    }
+
+    fn on_probe(&self, from: ProposerId, probe: u64, effects: &mut Out) {
+        let promised = self.durable.head().promised;
+        let silent = self.leader_silent || promised.is_none();
+        effects.send(from, ToProposer::ProbeReply { probe, promised, silent });
+    }
+
+    fn on_quorum_read(&self, from: synod_protocol::LearnerId, round: u64, effects: &mut Out) {
+        effects.send(from, ToLearner::QuorumReadReply { round, highest: self.durable.head().highest });
+    }
+
+    fn on_fetch(&self, fetch: Fetch) -> Fetched {
+        let mut bytes = 0;
+        let values = self
+            .durable
+            .held_values(fetch.first, fetch.last)
+            .take_while(|value| {
+                let fits = bytes < self.config.chunk_bytes;
+                bytes += value.len() as u64 + 64;
+                fits
+            })
+            .cloned()
+            .collect();
+        Fetched {
+            first: fetch.first,
+            values,
+            held: self.durable.head().held,
+            floor: self.durable.head().floor,
+        }
+    }
+
+    fn on_form(&mut self, from: ClientId, request: u64, step: FormStep, effects: &mut Out) {
+        let refused = match step {
+            FormStep::Query => None,
+            FormStep::Prepare { formation, disk } => self.on_form_prepare(formation, disk, effects),
+            FormStep::Open { formation, disks } => self.on_form_open(formation, disks, effects),
+        };
+        if let Some(why) = &refused {
+            warn!(%why, "refuses a step of formation");
+        }
+        let formation = self.durable.head().formation.clone();
+        effects.send(from, ToClient::Formed { request, formation, refused });
+    }
+
+    fn on_form_prepare(&mut self, formation: u128, disk: DiskId, effects: &mut Out) -> Option<String> {
+        match &self.durable.head().formation {
+            Formation::Empty => {
+                info!(%disk, "prepared; votes once every acceptor is prepared and the cluster is opened");
+                self.record(Record::Prepared { formation, disk }, effects);
+                None
+            }
+            Formation::Prepared { formation: ours, .. } if *ours == formation => None,
+            Formation::Prepared { .. } => Some("it is prepared under another formation".into()),
+            Formation::Open { cluster, .. } => Some(format!("it is open in cluster {cluster}")),
+        }
+    }
+
+    fn on_form_open(
+        &mut self,
+        formation: u128,
+        disks: Vec<(AcceptorId, DiskId)>,
+        effects: &mut Out,
+    ) -> Option<String> {
+        let named: BTreeSet<_> = disks.iter().map(|(acceptor, _)| *acceptor).collect();
+        if named != self.config.acceptors || disks.len() != named.len() {
+            return Some("the disks told aren't those of the acceptors in its cluster file".into());
+        }
+        match &self.durable.head().formation {
+            Formation::Empty => {
+                Some("its disk is empty: it isn't prepared, or has lost its disk since".into())
+            }
+            Formation::Prepared { formation: ours, disk } => {
+                if *ours != formation || !disks.contains(&(self.config.id, *disk)) {
+                    return Some("it is prepared under another formation or with another disk".into());
+                }
+                let cluster = Cluster::id_of(self.config.parameters, formation, &disks);
+                info!(%cluster, "open");
+                self.record(Record::Opened { disks, cluster }, effects);
+                None
+            }
+            Formation::Open { formation: ours, disks: known, .. }
+                if *ours == formation && *known == disks =>
+            {
+                None
+            }
+            Formation::Open { cluster, .. } => {
+                Some(format!("it is open in cluster {cluster}, formed otherwise"))
+            }
+        }
+    }
+
+    fn on_status(&self) -> AcceptorStatus {
+        AcceptorStatus {
+            formation: self.durable.head().formation.clone(),
+            promised: self.durable.head().promised,
+            silent: self.leader_silent,
+            floor: self.durable.head().floor,
+            held: self.durable.head().held,
+            highest: self.durable.head().highest,
+        }
+    }
+
+    /// A disk that isn't open must not vote, nor tell votes (S12).
+    fn ignore_until_open(&self, from: NodeId) {
+        debug!(%from, formation = ?self.durable.head().formation, "not open: answers only formation and status");
+    }
+
+    fn flush_answer(&mut self, effects: &mut Out) {
+        if let Some(answer) = self.answer.take() {
+            effects.send(answer.ballot.proposer, ToProposer::Accepted(answer));
+        }
+    }
+
+    fn on_open_message(
+        &mut self,
+        from: NodeId,
+        message: ToAcceptor,
+        effects: &mut Out,
+    ) -> Result<(), Misdirected> {
+        match (message, from) {
+            (ToAcceptor::Prepare { ballot, after }, NodeId::Proposer(from)) => {
+                own_ballot(from, ballot)?;
+                self.on_prepare(from, ballot, after, effects);
+            }
+            (ToAcceptor::Accept(accept), NodeId::Proposer(from)) => {
+                own_ballot(from, accept.ballot)?;
+                if accept.entries.iter().any(|entry| entry.slot < Slot::FIRST) {
+                    return Err(Misdirected::new(from, "slots count from 1"));
+                }
+                self.on_accept(from, accept, effects);
+            }
+            (ToAcceptor::Probe { probe }, NodeId::Proposer(from)) => self.on_probe(from, probe, effects),
+            (ToAcceptor::QuorumRead { round }, NodeId::Learner(from)) => {
+                self.on_quorum_read(from, round, effects)
+            }
+            (ToAcceptor::Fetch(fetch), NodeId::Proposer(from)) => {
+                effects.send(from, ToProposer::Fetched(self.on_fetch(fetch)));
+            }
+            (ToAcceptor::Fetch(fetch), NodeId::Learner(from)) => {
+                effects.send(from, ToLearner::Fetched(self.on_fetch(fetch)));
+            }
+            (
+                ToAcceptor::Prepare { .. }
+                | ToAcceptor::Accept(_)
+                | ToAcceptor::Probe { .. }
+                | ToAcceptor::QuorumRead { .. }
+                | ToAcceptor::Fetch(_)
+                | ToAcceptor::Form { .. }
+                | ToAcceptor::Status { .. },
+                from,
+            ) => return Err(Misdirected::new(from, "another role sends this message")),
+        }
+        Ok(())
+    }
+}
+
+/// A ballot is used by its own proposer alone (S5).
+fn own_ballot(from: ProposerId, ballot: Ballot) -> Result<(), Misdirected> {
+    if ballot.proposer == from && !ballot.is_none() {
+        Ok(())
+    } else {
+        Err(Misdirected::new(from, format!("S5: ballot {ballot} isn't its own")))
+    }
+}
+
+impl Role for Acceptor {
+    type Message = ToAcceptor;
+    type Record = Record;
+    type Timer = Timer;
+
+    fn on_start(&mut self, effects: &mut Out) {
+        // A leader that was alive before the restart is given a whole election timeout to be heard again.
+        effects.set_timer(Timer::LeaderSilent, Delay::exactly(self.config.election_timeout_ms));
+    }
+
+    fn on_message(
+        &mut self,
+        from: NodeId,
+        message: ToAcceptor,
+        effects: &mut Out,
+    ) -> Result<(), Misdirected> {
+        match (message, from) {
+            (ToAcceptor::Form { request, step }, NodeId::Client(from)) => {
+                self.on_form(from, request, step, effects);
+            }
+            (ToAcceptor::Status { request }, NodeId::Client(from)) => {
+                effects.send(from, ToClient::Status { request, status: Status::Acceptor(self.on_status()) });
+            }
+            (message, from) if self.durable.cluster().is_some() => {
+                return self.on_open_message(from, message, effects);
+            }
+            (_, from) => self.ignore_until_open(from),
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer, _effects: &mut Out) {
+        match timer {
+            Timer::LeaderSilent => self.leader_silent = true,
+        }
+    }
+
+    fn on_link(&mut self, _peer: NodeId, _up: bool, _effects: &mut Out) {}
+
+    fn end_of_batch(&mut self, effects: &mut Out) {
+        self.flush_answer(effects);
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            cluster: self.durable.cluster(),
+            incarnation: self.durable.head().formation.disk().map_or(0, |disk| disk.0),
+            position: self.durable.head().position,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -197,6 +197,27 @@ pub fn count(batch: &Value) -> Option<u32> {
     Some(count)
 }
 
+/// Cuts a batch into pieces of at most `most_commands` commands and `most_bytes` bytes (a larger command goes alone), each
+/// with its count; nothing if its lengths don't add up. Copies nothing and looks at no command.
+pub fn pieces(batch: &Value, most_commands: u32, most_bytes: usize) -> Option<Vec<(Value, u32)>> {
+    let bytes = batch.bytes();
+    let mut pieces = Vec::new();
+    let (mut start, mut end, mut count) = (0, 0, 0);
+    while end < bytes.len() {
+        let next = bytes.len() - split_command(&bytes[end..])?.1.len();
+        if count > 0 && (count == most_commands || next - start > most_bytes) {
+            pieces.push((Value::new(bytes.slice(start..end)), count));
+            (start, count) = (end, 0);
+        }
+        end = next;
+        count += 1;
+    }
+    if count > 0 {
+        pieces.push((Value::new(bytes.slice(start..end)), count));
+    }
+    Some(pieces)
+}
+
 /// Joins batches into one; a single one is passed on as it is.
 pub fn join(mut batches: Vec<Value>) -> Value {
     if batches.len() <= 1 {
@@ -267,6 +288,27 @@ mod tests {
             assert_eq!(count(&part), expected, "cut at {cut}");
             assert!(commands(part.bytes()).count() <= 2);
         }
+    }
+
+    #[test]
+    fn pieces_keep_to_the_limits_and_lose_nothing() {
+        let mut builder = BatchBuilder::default();
+        (1..=10).for_each(|sequence| builder.push(&put(sequence)));
+        let (batch, _) = builder.finish();
+        let one = batch.len() / 10;
+        for (most_commands, most_bytes, expected) in [
+            (4, usize::MAX, vec![4, 4, 2]),
+            (100, 3 * one, vec![3, 3, 3, 1]),
+            (100, 1, vec![1; 10]),
+            (10, 10 * one, vec![10]),
+        ] {
+            let cut = pieces(&batch, most_commands, most_bytes).unwrap();
+            assert_eq!(cut.iter().map(|(_, count)| *count).collect::<Vec<_>>(), expected);
+            assert!(cut.iter().all(|(piece, count)| super::count(piece) == Some(*count)));
+            assert_eq!(join(cut.into_iter().map(|(piece, _)| piece).collect()), batch);
+        }
+        assert_eq!(pieces(&Value::new(batch.bytes().slice(..one + 1)), 4, 100), None);
+        assert_eq!(pieces(&Value::NOOP, 4, 100), Some(Vec::new()));
     }
 
     #[test]

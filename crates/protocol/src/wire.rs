@@ -22,8 +22,6 @@ pub const CAP_BEFORE_HELLO: usize = 4 << 10;
 pub const CAP_CLIENT: usize = 8 << 20;
 /// Cap on a frame between roles, bytes.
 pub const CAP_PEER: usize = 64 << 20;
-/// Bytes by which a frame exceeds the values it carries, at most, while its sender keeps chunks to their limits.
-pub const FRAME_SLACK: usize = 64 << 10;
 
 const MAGIC: [u8; 8] = *b"SYNOD\r\n\0";
 
@@ -68,13 +66,8 @@ pub trait Payload: Serialize + DeserializeOwned {
     fn values_mut(&mut self, visit: &mut dyn FnMut(&mut Value));
 }
 
-/// Appends the head of `payload` to `out`; the values' bytes follow it by themselves.
-pub fn encode_head<P: Payload>(payload: &P, out: &mut Vec<u8>) {
-    encode(payload, out);
-}
-
 /// Decodes a head and fills its values from `tail`, of which nothing may be left.
-pub fn decode_parts<P: Payload>(head: &[u8], mut tail: Bytes) -> Result<P, WireError> {
+fn decode_parts<P: Payload>(head: &[u8], mut tail: Bytes) -> Result<P, WireError> {
     let mut payload: P = decode(head, HEAD)?;
     let mut whole = true;
     payload.values_mut(&mut |value| whole &= value.fill(&mut tail));
@@ -85,7 +78,7 @@ pub fn decode_parts<P: Payload>(head: &[u8], mut tail: Bytes) -> Result<P, WireE
     }
 }
 
-/// Decodes the body of a frame (without its length): `[head length][head][tail]`.
+/// Decodes a body (a frame without its length): `[head length][head][tail]`.
 pub fn decode_frame<P: Payload>(mut body: Bytes) -> Result<P, WireError> {
     if body.len() < 4 {
         return Err(WireError::Short);
@@ -110,18 +103,29 @@ pub fn encode_frame<'a>(message: &'a Message, out: &mut Vec<u8>, tail: &mut dyn 
 
 fn encode_payload_frame<'a, P: Payload>(payload: &'a P, out: &mut Vec<u8>, tail: &mut dyn FnMut(&'a Value)) {
     let start = out.len();
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&[0; 4]);
+    let length = encode_body(payload, out, tail);
+    let length = u32::try_from(length).expect("chunk limits keep frames far under 4 GiB");
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Appends `[head length][head]` to `out`; the values it gives to `tail` complete the body. Returns the body's length.
+pub fn encode_body<'a, P: Payload>(
+    payload: &'a P,
+    out: &mut Vec<u8>,
+    tail: &mut dyn FnMut(&'a Value),
+) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
     encode(payload, out);
-    let head_length = out.len() - start - 8;
+    let head_length = out.len() - start - 4;
+    out[start..start + 4].copy_from_slice(&(head_length as u32).to_le_bytes());
     let mut tail_length = 0;
     payload.values(&mut |value| {
         tail_length += value.len();
         tail(value);
     });
-    let length =
-        u32::try_from(4 + head_length + tail_length).expect("chunk limits keep frames far under 4 GiB");
-    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-    out[start + 4..start + 8].copy_from_slice(&(head_length as u32).to_le_bytes());
+    4 + head_length + tail_length
 }
 
 /// Appends a greeting's frame to `out`: `[length][magic][version][greeting]`.

@@ -1,0 +1,228 @@
+//! What an acceptor must not forget: identity, promise, floor, held prefix, and a (ballot, value) for each slot voted on.
+//!
+//! Durable state changes only in [`Durable::apply`], live and at recovery alike. Upholds S1 (promises never fall, one value per
+//! slot and ballot), the acceptor's half of S6 (the held prefix advances only over slots voted at the ballot whose leader
+//! states it) and S12 (identity). No message and no file is known here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use synod_protocol::message::Formation;
+use synod_protocol::value::Entry;
+use synod_protocol::wire::Payload;
+use synod_protocol::{AcceptorId, Ballot, ClusterId, DiskId, Slot, SlotRange, Value};
+
+/// One change of durable state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Record {
+    /// Prepared under a formation (S12, first step).
+    Prepared {
+        /// Random bits of the formation.
+        formation: u128,
+        /// This acceptor's disk.
+        disk: DiskId,
+    },
+    /// Open: every acceptor was prepared (S12, second step).
+    Opened {
+        /// Every acceptor's disk.
+        disks: Vec<(AcceptorId, DiskId)>,
+        /// The cluster's name, which follows from formation, disks and fixed parameters.
+        cluster: ClusterId,
+    },
+    /// Phase 1: no ballot below this one.
+    Promised {
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// Phase 2: votes, and how far the held prefix has come with what the leader of this ballot states as chosen.
+    Voted {
+        /// The ballot; accepting raises the promise to it.
+        ballot: Ballot,
+        /// The held prefix after these votes.
+        held: Slot,
+        /// Slots and values; empty when only the prefix has news.
+        entries: Vec<Entry>,
+    },
+}
+
+impl Payload for Record {
+    fn values<'a>(&'a self, visit: &mut dyn FnMut(&'a Value)) {
+        match self {
+            Record::Voted { entries, .. } => entries.iter().for_each(|entry| visit(&entry.value)),
+            Record::Prepared { .. } | Record::Opened { .. } | Record::Promised { .. } => {}
+        }
+    }
+
+    fn values_mut(&mut self, visit: &mut dyn FnMut(&mut Value)) {
+        match self {
+            Record::Voted { entries, .. } => entries.iter_mut().for_each(|entry| visit(&mut entry.value)),
+            Record::Prepared { .. } | Record::Opened { .. } | Record::Promised { .. } => {}
+        }
+    }
+}
+
+/// What an acceptor must not forget, but for the votes: the head of every journal segment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Head {
+    /// Whose journal it is.
+    pub acceptor: AcceptorId,
+    /// Identity (S12); changes twice in a disk's life.
+    pub formation: Formation,
+    /// No lower ballot is answered with a promise or a vote; never falls.
+    pub promised: Ballot,
+    /// First slot kept.
+    pub floor: Slot,
+    /// Every slot up to it is below the floor, or voted on here and known chosen; never falls.
+    pub held: Slot,
+    /// Highest slot voted on; the slot below the floor before any vote.
+    pub highest: Slot,
+    /// Records applied in this disk's life; a hello tells with it how far the disk has come.
+    pub position: u64,
+}
+
+impl Head {
+    /// An empty disk.
+    pub fn empty(acceptor: AcceptorId) -> Head {
+        Head {
+            acceptor,
+            formation: Formation::Empty,
+            promised: Ballot::NONE,
+            floor: Slot::FIRST,
+            held: Slot::ZERO,
+            highest: Slot::ZERO,
+            position: 0,
+        }
+    }
+
+    /// Takes a record in; the votes themselves are [`Durable`]'s.
+    ///
+    /// # Panics
+    /// If the record breaks S1 or S12: handlers never make such a record, so the journal or this code is wrong.
+    pub fn apply(&mut self, record: &Record) {
+        self.position += 1;
+        match record {
+            Record::Prepared { formation, disk } => {
+                assert!(self.formation == Formation::Empty, "S12: prepared twice, was {:?}", self.formation);
+                self.formation = Formation::Prepared { formation: *formation, disk: *disk };
+            }
+            Record::Opened { disks, cluster } => self.open(disks, *cluster),
+            Record::Promised { ballot } => {
+                assert!(*ballot > self.promised, "S1: promise {ballot:?} after {:?}", self.promised);
+                self.promised = *ballot;
+            }
+            Record::Voted { ballot, held, entries } => {
+                assert!(*ballot >= self.promised, "S1: vote at {ballot:?} after promise {:?}", self.promised);
+                assert!(*held >= self.held, "S6: held prefix falls from {} to {held}", self.held);
+                self.promised = *ballot;
+                self.held = *held;
+                let highest = entries.iter().map(|entry| entry.slot).max();
+                self.highest = highest.map_or(self.highest, |slot| slot.max(self.highest));
+            }
+        }
+    }
+
+    fn open(&mut self, disks: &[(AcceptorId, DiskId)], cluster: ClusterId) {
+        let Formation::Prepared { formation, disk } = self.formation else {
+            panic!("S12: opened without being prepared, was {:?}", self.formation);
+        };
+        assert!(
+            disks.contains(&(self.acceptor, disk)),
+            "S12: opened with another disk than {disk}: {disks:?}"
+        );
+        self.formation = Formation::Open { formation, disk, disks: disks.to_vec(), cluster };
+    }
+}
+
+impl Payload for Head {
+    fn values<'a>(&'a self, _visit: &mut dyn FnMut(&'a Value)) {}
+    fn values_mut(&mut self, _visit: &mut dyn FnMut(&mut Value)) {}
+}
+
+/// The latest vote for a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Voted {
+    /// The ballot of the vote.
+    pub ballot: Ballot,
+    /// The value.
+    pub value: Value,
+}
+
+/// An acceptor's durable state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Durable {
+    head: Head,
+    /// The latest vote for each slot from the floor on.
+    votes: BTreeMap<Slot, Voted>,
+}
+
+impl Durable {
+    /// An empty disk.
+    pub fn empty(acceptor: AcceptorId) -> Durable {
+        Durable { head: Head::empty(acceptor), votes: BTreeMap::new() }
+    }
+
+    /// Everything but the votes.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The cluster, once open.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.head.formation.cluster()
+    }
+
+    /// The vote for `slot`.
+    pub fn vote(&self, slot: Slot) -> Option<&Voted> {
+        self.votes.get(&slot)
+    }
+
+    /// The votes above `slot`, in slot order.
+    pub fn votes_above(&self, slot: Slot) -> impl Iterator<Item = (Slot, &Voted)> {
+        self.votes.range(slot.next()..).map(|(slot, voted)| (*slot, voted))
+    }
+
+    /// Chosen values from `first` to `last`, no further than the held prefix, without a gap (S6: only these may be served).
+    pub fn held_values(&self, first: Slot, last: Slot) -> impl Iterator<Item = &Value> {
+        let last = last.min(self.head.held);
+        let mut slot = first.max(Slot::FIRST);
+        std::iter::from_fn(move || {
+            let voted = (slot <= last).then(|| self.votes.get(&slot)).flatten()?;
+            slot = slot.next();
+            Some(&voted.value)
+        })
+    }
+
+    /// How far the held prefix may advance once `entries` are voted for at `ballot`, whose leader states `chosen` (S6).
+    pub fn held_after(&self, ballot: Ballot, chosen: Slot, entries: &[Entry]) -> Slot {
+        let fresh: BTreeSet<Slot> = entries.iter().map(|entry| entry.slot).collect();
+        let at_ballot =
+            |slot| fresh.contains(&slot) || self.votes.get(&slot).is_some_and(|vote| vote.ballot == ballot);
+        let mut held = self.head.held;
+        while held < chosen && at_ballot(held.next()) {
+            held = held.next();
+        }
+        held
+    }
+
+    /// The one place where durable state changes.
+    ///
+    /// # Panics
+    /// If the record breaks S1, S6 or S12: handlers never make such a record, so the journal or this code is wrong.
+    pub fn apply(&mut self, record: &Record) {
+        let held_before = self.head.held;
+        self.head.apply(record);
+        if let Record::Voted { ballot, held, entries } = record {
+            for Entry { slot, value } in entries {
+                let old = self.votes.insert(*slot, Voted { ballot: *ballot, value: value.clone() });
+                assert!(
+                    old.as_ref().is_none_or(|old| old.ballot < *ballot || old.value == *value),
+                    "S1: two values for slot {slot} at {ballot:?}: {old:?}, then {value:?}"
+                );
+            }
+            for slot in SlotRange::new(held_before.next(), *held).into_iter().flat_map(SlotRange::slots) {
+                let vote = self.votes.get(&slot).map(|vote| vote.ballot);
+                assert!(vote == Some(*ballot), "S6: slot {slot} held at {ballot:?}, but voted at {vote:?}");
+            }
+        }
+    }
+}
