@@ -17,7 +17,7 @@ use crate::{Disk, DiskFile, Error, Options};
 /// How far the next segment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preparation {
-    /// The next segment is ready: moving on to it costs three syncs and no writing of zeros.
+    /// The next segment is ready: moving on to it costs two syncs and no writing of zeros.
     Ready,
     /// Another step is due.
     Unfinished,
@@ -225,9 +225,7 @@ impl<D: Disk> Journal<D> {
         let newer = self.kept.iter().map(|kept| (kept.segment, kept.first_batch));
         let newer = newer.chain([(head.segment, head.first_batch), (head.segment + 1, self.position + 1)]);
         newer
-            .filter(|(segment, first_batch)| {
-                *segment == head.oldest_segment || *first_batch <= self.needed_from
-            })
+            .filter(|(_, first_batch)| *first_batch <= self.needed_from)
             .map(|(segment, _)| segment)
             .fold(head.oldest_segment, u64::max)
     }
@@ -248,14 +246,13 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Makes the spare of a segment that is no longer needed, or removes it. If a crash undoes this, recovery finds a segment
-    /// below the oldest one, and it is dropped again.
+    /// below the oldest one, whatever it holds, and drops it again.
     fn drop_segment(&mut self, kept: &Kept) -> Result<(), Error> {
         let name = segment_name(kept.segment);
         if !self.spare.is_absent() || kept.prepared_bytes != self.options.segment_bytes {
             return self.disk.remove(&name).map_err(|source| Error::io("remove", &name, source));
         }
         self.disk.rename(&name, SPARE).map_err(|source| Error::io("rename", &name, source))?;
-        self.disk.sync_directory().map_err(|source| Error::io("sync the directory of", &name, source))?;
         let file = self.disk.open(SPARE).map_err(|source| Error::io("open", SPARE, source))?;
         self.spare.adopt(file, kept.prepared_bytes);
         Ok(())

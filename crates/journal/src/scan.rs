@@ -112,7 +112,6 @@ pub(crate) fn entries<F: DiskFile>(
                 HEADER_BYTES as u64
             }
             Entry::Batch { number, records, payload_bytes, payload_checksum } if number == expected => {
-                end.sealed_through = end.sealed_through.max(end.last);
                 let Some(payload) =
                     payload_at(&end.content, head, end.offset, payload_bytes, payload_checksum)
                 else {

@@ -2,7 +2,8 @@
 //!
 //! Appends then overwrite blocks that exist, so that their fdatasync writes no metadata. The file has the one name
 //! `spare` until it becomes a segment, and a spare's content never matters: one left by an earlier process is written
-//! with zeros again. A segment that was dropped is taken as it is, since its old bytes never pass a checksum.
+//! with zeros again. A segment that was dropped is taken as it is, since its old bytes never pass a checksum. The name of a
+//! spare is never synced by itself: losing it in a crash loses nothing.
 
 use std::io::{self, ErrorKind, IoSlice};
 
@@ -17,20 +18,18 @@ pub(crate) struct Spare<F> {
     file: Option<F>,
     /// So much from the start is written and synced.
     ready_bytes: u64,
-    /// The file's name is synced.
-    entered: bool,
     /// It was a segment before, and holds that segment's bytes.
     recycled: bool,
 }
 
 impl<F: DiskFile> Spare<F> {
     pub(crate) fn new() -> Spare<F> {
-        Spare { file: None, ready_bytes: 0, entered: false, recycled: false }
+        Spare { file: None, ready_bytes: 0, recycled: false }
     }
 
     /// Size of the segment that can be made of it at once.
     pub(crate) fn ready_bytes(&self) -> u64 {
-        if self.entered { self.ready_bytes } else { 0 }
+        self.ready_bytes
     }
 
     /// Whether nothing has been done for it yet.
@@ -44,7 +43,7 @@ impl<F: DiskFile> Spare<F> {
 
     /// Takes over a file that has just been renamed to [`SPARE`], all of it written before.
     pub(crate) fn adopt(&mut self, file: F, bytes: u64) {
-        *self = Spare { file: Some(file), ready_bytes: bytes, entered: true, recycled: true };
+        *self = Spare { file: Some(file), ready_bytes: bytes, recycled: true };
     }
 
     /// Writes and syncs up to `step_bytes` more; returns whether `target_bytes` are ready.
@@ -54,7 +53,7 @@ impl<F: DiskFile> Spare<F> {
         target_bytes: u64,
         step_bytes: u64,
     ) -> Result<bool, Error> {
-        if self.ready_bytes() >= target_bytes {
+        if self.ready_bytes >= target_bytes {
             return Ok(true);
         }
         let failed = |action| move |source| space_or_io(action, target_bytes, source);
@@ -62,15 +61,11 @@ impl<F: DiskFile> Spare<F> {
             Some(file) => file,
             None => self.file.insert(disk.create(SPARE).map_err(failed("create"))?),
         };
-        let end = target_bytes.min(self.ready_bytes.saturating_add(step_bytes)).max(self.ready_bytes);
+        let end = target_bytes.min(self.ready_bytes.saturating_add(step_bytes));
         write_zeros(file, self.ready_bytes, end).map_err(failed("write zeros to"))?;
         file.sync().map_err(failed("sync"))?;
         self.ready_bytes = end;
-        if end == target_bytes && !self.entered {
-            disk.sync_directory().map_err(|source| Error::io("sync the directory of", SPARE, source))?;
-            self.entered = true;
-        }
-        Ok(self.ready_bytes() >= target_bytes)
+        Ok(end == target_bytes)
     }
 
     /// Writes these bytes at these offsets, syncs, and gives the file its name as a segment, durably.

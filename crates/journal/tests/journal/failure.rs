@@ -133,6 +133,7 @@ fn a_spare_left_half_prepared_is_prepared_anew() {
     let disk = MemoryDisk::new();
     let (_, mut journal) = open(&disk, &options).unwrap();
     assert_eq!(journal.prepare_step().unwrap(), Preparation::Unfinished);
+    assert_eq!(disk.in_flight(), 1, "each step is synced; only the name is not");
     assert_eq!(journal.prepare_step().unwrap(), Preparation::Ready);
     assert_eq!(journal.prepare_step().unwrap(), Preparation::Ready);
     // Whatever a spare holds: here a whole segment with a valid head for the very segment that comes next.

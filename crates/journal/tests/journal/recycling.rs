@@ -54,10 +54,15 @@ fn old_bytes_of_a_recycled_segment_never_pass() {
     }
     assert!(recycled > 5, "{recycled} recycled segments");
     // A restart behind old bytes does not write among them.
-    oracle.run(&mut journal, &[Commit(1, 100), Seal], 1).unwrap();
+    oracle.run(&mut journal, &[Commit(1, 70), Seal], 1).unwrap();
     let last = journal.segment();
     let content = disk.content(&format!("segment-{last:016x}"));
     assert!(content[512..].iter().any(|byte| *byte != 0), "old bytes follow");
+    // Whole blocks are written, over old bytes too: header, length, 70 bytes of record, then zeros up to the block's end.
+    let written = oracle.acknowledged.last().map(|(_, record)| record.clone()).unwrap();
+    let place = content.windows(written.len()).rposition(|window| window == written).unwrap();
+    assert_eq!(place % 64, 4);
+    assert_eq!(content[place + 70..].iter().position(|byte| *byte != 0), Some(128 - 4 - 70));
     drop(journal);
     let (found, journal) = open(&disk, &options).unwrap();
     oracle.check(&found, "restart");
