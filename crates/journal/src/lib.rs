@@ -10,7 +10,7 @@
 //! ```text
 //! segment-<16 hex digits>, entries at multiples of the block size; prepared (written with zeros, synced) beforehand
 //!   head    magic, format, block size, segment, prepared size, first batch, sealed through, oldest segment,
-//!           length of the caller's blob, checksum, blob
+//!           recycled, length of the caller's blob, checksum, blob
 //!   batch   magic, kind, number, sealed through, records, payload bytes, payload checksum, header checksum;
 //!           payload: for each record a 4-byte length and its bytes; zeros to the end of the block
 //!   seal    a header without payload: "synced through n"
