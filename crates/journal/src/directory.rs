@@ -25,7 +25,8 @@ impl Directory {
     /// Opens the directory, creating it when absent, and locks it until this value is dropped.
     ///
     /// # Errors
-    /// [`Error::Locked`] names the directory and the process that holds it; [`Error::Directory`] tells any other failure.
+    /// [`Error::Locked`] names the directory and the process that holds it; [`Error::Directory`] tells any other
+    /// failure.
     pub fn open(path: impl Into<PathBuf>) -> Result<Directory, Error> {
         let path = path.into();
         let failed = |source| Error::Directory { directory: path.clone(), source: Arc::new(source) };

@@ -1,8 +1,9 @@
 //! What the journal needs of a disk: one flat directory of files, and nothing more.
 //!
-//! [`crate::directory::Directory`] implements it over a real file system; a simulated disk implements it with power loss.
-//! The contract is that of POSIX: what is written is safe only after a sync of the file, a name is safe only after a sync of
-//! the directory, and a rename happens whole or not at all. Absent on purpose: truncation, appending, memory maps.
+//! [`crate::directory::Directory`] implements it over a real file system; a simulated disk implements it with power
+//! loss. The contract is that of POSIX: what is written is safe only after a sync of the file, a name is safe only
+//! after a sync of the directory, and a rename happens whole or not at all. Absent on purpose: truncation, appending,
+//! memory maps.
 
 use std::io::{IoSlice, Result};
 

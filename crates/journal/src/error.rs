@@ -12,7 +12,8 @@ const REMEDY: &str = "This acceptor may have voted on what is lost, so it must n
 /// Why the journal can't go on. Cheap to clone: a poisoned journal answers every later call with the same one.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// A disk operation failed. The journal does not retry it (S3): after a failed sync nobody knows what is on the disk.
+    /// A disk operation failed. The journal does not retry it (S3): after a failed sync nobody knows what is on the
+    /// disk.
     #[error(
         "can't {action} {name}: {source}. Nothing was acknowledged that is not synced. The operation is not retried: \
          stop the process, see to the disk, start again"

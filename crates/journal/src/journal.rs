@@ -1,8 +1,9 @@
 //! The journal that takes appends: staging, group commit, sealing, moving on to the next segment, dropping old ones.
 //!
-//! Rules upheld. S2: [`Journal::commit`] returns only after its batch is synced, and starts the next batch only then. S3: after a
-//! failed write or sync every later call fails with the same error. S11: segments are dropped only after the head that
-//! declares them unneeded is synced. Absent on purpose: timers, threads and the decision when to commit, seal or prepare.
+//! Rules upheld. S2: [`Journal::commit`] returns only after its batch is synced, and starts the next batch only then.
+//! S3: after a failed write or sync every later call fails with the same error. S11: segments are dropped only after
+//! the head that declares them unneeded is synced. Absent on purpose: timers, threads and the decision when to commit,
+//! seal or prepare.
 
 use std::collections::VecDeque;
 
@@ -87,21 +88,23 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Stages one record: a head, which is copied, and bodies, which are written from where they are. Less than 4 GiB together.
+    /// Stages one record: a head, which is copied, and bodies, which are written from where they are. Less than 4 GiB
+    /// together.
     pub fn append(&mut self, head: &[u8], bodies: impl IntoIterator<Item = Bytes>) {
         self.staged.append(head, bodies);
     }
 
-    /// Writes everything staged as one batch and syncs it; returns the position, which is the number of the last synced batch.
-    /// Without anything staged nothing is done.
+    /// Writes everything staged as one batch and syncs it; returns the position, which is the number of the last synced
+    /// batch. Without anything staged nothing is done.
     ///
     /// When the batch does not fit, the journal first moves on to a new segment, for which it asks for a blob. The blob
     /// becomes durable before the batch does: it tells the caller's state after the last *synced* batch, and may run
-    /// ahead of that only where running ahead is harmless. A batch larger than a segment gets a larger segment of its own.
+    /// ahead of that only where running ahead is harmless. A batch larger than a segment gets a larger segment of its
+    /// own.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] leaves everything as it was, the records staged: commit again later, or discard them. Any other
-    /// error ends this journal.
+    /// [`Error::NoSpace`] leaves everything as it was, the records staged: commit again later, or discard them. Any
+    /// other error ends this journal.
     pub fn commit<B: AsRef<[u8]>>(&mut self, blob: impl FnOnce() -> B) -> Result<u64, Error> {
         self.check_poison()?;
         if self.staged.is_empty() {
@@ -117,8 +120,8 @@ impl<D: Disk> Journal<D> {
         self.staged.clear();
     }
 
-    /// Writes and syncs a seal, unless there is one after the last batch: for when the journal is idle, and at shutdown. Damage
-    /// to a sealed batch is never taken for a torn tail. What is staged stays staged.
+    /// Writes and syncs a seal, unless there is one after the last batch: for when the journal is idle, and at
+    /// shutdown. Damage to a sealed batch is never taken for a torn tail. What is staged stays staged.
     ///
     /// # Errors
     /// An error ends this journal.
@@ -134,8 +137,8 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Does a bounded part of what moving on to the next segment will need: removes or recycles one segment that is no
-    /// longer needed, or writes and syncs [`Options::prepare_step_bytes`] of the next one. To be called when idle, and now
-    /// and then under load; whatever is missing when the next segment is needed is done inside `commit`.
+    /// longer needed, or writes and syncs [`Options::prepare_step_bytes`] of the next one. To be called when idle, and
+    /// now and then under load; whatever is missing when the next segment is needed is done inside `commit`.
     ///
     /// # Errors
     /// [`Error::NoSpace`] leaves the journal usable for what fits into the space it has; see [`Journal::room_bytes`].
@@ -146,8 +149,9 @@ impl<D: Disk> Journal<D> {
         self.poison_on_failure(step)
     }
 
-    /// Tells that no batch below this one is needed any more, once the next segment's head is synced: that head must tell
-    /// whatever of those batches still matters. Segments that hold nothing else are then dropped by `prepare_step`.
+    /// Tells that no batch below this one is needed any more, once the next segment's head is synced: that head must
+    /// tell whatever of those batches still matters. Segments that hold nothing else are then dropped by
+    /// `prepare_step`.
     pub fn release(&mut self, below_batch: u64) {
         self.needed_from = self.needed_from.max(below_batch);
     }
@@ -245,8 +249,8 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Makes the spare of a segment that is no longer needed, or removes it. If a crash undoes this, recovery finds a segment
-    /// below the oldest one, whatever it holds, and drops it again.
+    /// Makes the spare of a segment that is no longer needed, or removes it. If a crash undoes this, recovery finds a
+    /// segment below the oldest one, whatever it holds, and drops it again.
     fn drop_segment(&mut self, kept: &Kept) -> Result<(), Error> {
         let name = segment_name(kept.segment);
         if !self.spare.is_absent() || kept.prepared_bytes != self.options.segment_bytes {

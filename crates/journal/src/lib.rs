@@ -4,8 +4,8 @@
 //! one numbered batch and syncs it once; when it has returned, what was staged may be told to others. Batch n+1 is
 //! written only after batch n is synced, so a batch (or a seal, written by [`Journal::seal`] when idle and at
 //! shutdown) proves that all before it were synced. [`Recovery::read`] relies on that: only damage inside the last
-//! batch, when nothing proves it synced, is a torn tail and is cut. Any other damage stops it, since the acceptor may have
-//! voted on what is lost.
+//! batch, when nothing proves it synced, is a torn tail and is cut. Any other damage stops it, since the acceptor may
+//! have voted on what is lost.
 //!
 //! ```text
 //! segment-<16 hex digits>, entries at multiples of the block size; prepared (written with zeros, synced) beforehand
@@ -19,9 +19,9 @@
 //! ```
 //!
 //! Rules upheld: S2 (durable before told: `commit` returns only after the sync), S3 (a failed write or sync poisons the
-//! journal, and recovery rewrites a tail that may not have been synced into a new segment), S11 (a segment is dropped only
-//! once a synced head says so), I12 (damage is detected by checksums that cover place and segment), I16 (recovery changes
-//! nothing until [`Recovery::start`], whose one effect is a new segment that appears whole or not at all).
+//! journal, and recovery rewrites a tail that may not have been synced into a new segment), S11 (a segment is dropped
+//! only once a synced head says so), I12 (damage is detected by checksums that cover place and segment), I16 (recovery
+//! changes nothing until [`Recovery::start`], whose one effect is a new segment that appears whole or not at all).
 //!
 //! Absent on purpose: clocks, threads, randomness, hash maps, retries, knowledge of what records mean, repair.
 

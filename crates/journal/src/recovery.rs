@@ -1,9 +1,9 @@
 //! Recovery: what a journal holds after any crash, or the reason why nobody may trust it.
 //!
 //! Rules upheld. S3: a last batch that nothing proves synced is written again to a new segment, and synced, before
-//! [`Recovery::start`] returns. I12: only damage inside the last unsealed batch is cut; any other stops. I16: reading changes
-//! nothing, and starting adds one segment whole or not at all, so that recovery can be interrupted and repeated.
-//! Absent on purpose: repair, and detection of segments lost at the end (S12: peers remember the position).
+//! [`Recovery::start`] returns. I12: only damage inside the last unsealed batch is cut; any other stops. I16: reading
+//! changes nothing, and starting adds one segment whole or not at all, so that recovery can be interrupted and
+//! repeated. Absent on purpose: repair, and detection of segments lost at the end (S12: peers remember the position).
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -59,7 +59,8 @@ pub struct Summary {
     pub records: u64,
     /// Segments read.
     pub segments: u64,
-    /// The torn tail, when there was one. One without its header in a recycled segment looks like old bytes and goes untold.
+    /// The torn tail, when there was one. One without its header in a recycled segment looks like old bytes and goes
+    /// untold.
     pub cut: Option<Cut>,
     /// The last batch may not be synced where it was found, so [`Recovery::start`] writes it again.
     pub rewritten: bool,
@@ -94,8 +95,8 @@ impl<D: Disk> Recovery<D> {
     /// Reads the journal and replays it, head by head and record by record. Nothing is written.
     ///
     /// # Errors
-    /// [`Error::Damaged`], [`Error::Missing`] and [`Error::Format`] when the journal can't be trusted, [`Error::Refused`]
-    /// when `replay` refuses, [`Error::Io`] when it can't be read.
+    /// [`Error::Damaged`], [`Error::Missing`] and [`Error::Format`] when the journal can't be trusted,
+    /// [`Error::Refused`] when `replay` refuses, [`Error::Io`] when it can't be read.
     pub fn read(
         mut disk: D,
         options: Options,
@@ -144,8 +145,8 @@ impl<D: Disk> Recovery<D> {
         &self.summary
     }
 
-    /// Makes the journal ready for appends. Unless the log ended sealed and clean, a new segment is made first; it holds
-    /// `blob` (the caller's state after the replay) and again the last batch, when that may not be synced.
+    /// Makes the journal ready for appends. Unless the log ended sealed and clean, a new segment is made first; it
+    /// holds `blob` (the caller's state after the replay) and again the last batch, when that may not be synced.
     ///
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`]; what was recovered stays as it was.
@@ -162,8 +163,8 @@ impl<D: Disk> Recovery<D> {
         };
         let active = match self.tail {
             Some(Tail { mut active, clean: true, final_seal, .. }) => {
-                // The seal is true, since it was written after a sync, but its own sync may have failed and left it in memory
-                // only. A batch behind it would then stand behind a hole, so it is written again.
+                // The seal is true, since it was written after a sync, but its own sync may have failed and left it in
+                // memory only. A batch behind it would then stand behind a hole, so it is written again.
                 if let Some(offset) = final_seal {
                     active.offset = offset;
                     active.write_seal(self.summary.batches)?;

@@ -1,8 +1,8 @@
 //! Reading one segment: its head, its entries in order, and the verdict about the place where they end.
 //!
-//! Rules upheld: I12. The end of the entries is the end of the log only if nothing after it passes a checksum: the rest of
-//! the segment is searched at every block, so damage in the middle is never taken for the end. Absent on purpose: any
-//! judgement across segments (see [`crate::recovery`]), and any write.
+//! Rules upheld: I12. The end of the entries is the end of the log only if nothing after it passes a checksum: the rest
+//! of the segment is searched at every block, so damage in the middle is never taken for the end. Absent on purpose:
+//! any judgement across segments (see [`crate::recovery`]), and any write.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -156,8 +156,8 @@ impl End {
         self.content[self.offset as usize..].iter().all(|byte| *byte == 0)
     }
 
-    /// The size of the torn tail. Without a sound header, it reaches to the last byte that was written; in a recycled segment
-    /// it can't be told from old bytes then, and counts as none.
+    /// The size of the torn tail. Without a sound header, it reaches to the last byte that was written; in a recycled
+    /// segment it can't be told from old bytes then, and counts as none.
     pub(crate) fn cut_bytes(&self, head: &Head) -> u64 {
         let tail = &self.content[self.offset as usize..];
         match self.torn_bytes {

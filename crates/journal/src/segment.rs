@@ -76,8 +76,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) entry_bytes: u64,
 }
 
-/// Makes a segment of the spare, which it prepares as far as it is not. When this returns, the segment is durable; after an
-/// error or a crash it is there whole or not at all.
+/// Makes a segment of the spare, which it prepares as far as it is not. When this returns, the segment is durable;
+/// after an error or a crash it is there whole or not at all.
 pub(crate) fn create<D: Disk>(
     disk: &mut D,
     spare: &mut Spare<D::File>,

@@ -2,8 +2,8 @@
 //!
 //! Appends then overwrite blocks that exist, so that their fdatasync writes no metadata. The file has the one name
 //! `spare` until it becomes a segment, and a spare's content never matters: one left by an earlier process is written
-//! with zeros again. A segment that was dropped is taken as it is, since its old bytes never pass a checksum. The name of a
-//! spare is never synced by itself: losing it in a crash loses nothing.
+//! with zeros again. A segment that was dropped is taken as it is, since its old bytes never pass a checksum. The name
+//! of a spare is never synced by itself: losing it in a crash loses nothing.
 
 use std::io::{self, ErrorKind, IoSlice};
 

@@ -1,4 +1,5 @@
-//! Every bit flip, every truncation and every missing file of small journals; and damage of kinds that have bitten others.
+//! Every bit flip, every truncation and every missing file of small journals; and damage of kinds that have bitten
+//! others.
 //!
 //! I12: what was sealed is recovered exactly or refused. Only the last unsealed batch may be cut.
 

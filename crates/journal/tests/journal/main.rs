@@ -1,4 +1,5 @@
-//! The journal against power loss at every operation, damage to every bit, failing and full disks, and a real directory.
+//! The journal against power loss at every operation, damage to every bit, failing and full disks, and a real
+//! directory.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 

@@ -1,8 +1,9 @@
-//! A disk in memory that tells written from synced, for power loss at any operation and any subset of what was in flight.
+//! A disk in memory that tells written from synced, for power loss at any operation and any subset of what was in
+//! flight.
 //!
-//! A running process sees everything it wrote. A power loss keeps what was synced, and of the rest any subset: writes are
-//! torn into sectors, directory operations are kept or lost one by one. A failed sync leaves its writes visible and never
-//! makes them durable, as a page cache does. Absent on purpose: real time, real files.
+//! A running process sees everything it wrote. A power loss keeps what was synced, and of the rest any subset: writes
+//! are torn into sectors, directory operations are kept or lost one by one. A failed sync leaves its writes visible and
+//! never makes them durable, as a page cache does. Absent on purpose: real time, real files.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! A journal driven by a script, beside a plain list of what it must remember.
 //!
 //! The oracle knows which batches were acknowledged (`commit` returned) and which one was in flight. After any crash,
-//! recovery must give the acknowledged ones exactly, with or without the whole batch in flight. Nothing else is allowed.
+//! recovery must give the acknowledged ones exactly, with or without the whole batch in flight. Nothing else is
+//! allowed.
 
 use bytes::Bytes;
 use synod_journal::{Error, Journal, Options, Recovery, Replayed, Summary};

@@ -47,7 +47,8 @@ const RECYCLING: &[Step] = &[
     Seal,
 ];
 
-/// Which pieces in flight survive: everything when they are few, otherwise none, all, prefixes, single ones, and chance.
+/// Which pieces in flight survive: everything when they are few, otherwise none, all, prefixes, single ones, and
+/// chance.
 fn survivals(pieces: usize, chance: &mut Chance, most: usize) -> Vec<Vec<bool>> {
     if pieces <= 4 {
         let bits = |mask: usize| (0..pieces).map(|piece| mask >> piece & 1 == 1).collect();

@@ -58,7 +58,8 @@ fn old_bytes_of_a_recycled_segment_never_pass() {
     let last = journal.segment();
     let content = disk.content(&format!("segment-{last:016x}"));
     assert!(content[512..].iter().any(|byte| *byte != 0), "old bytes follow");
-    // Whole blocks are written, over old bytes too: header, length, 70 bytes of record, then zeros up to the block's end.
+    // Whole blocks are written, over old bytes too: header, length, 70 bytes of record, then zeros up to the block's
+    // end.
     let written = oracle.acknowledged.last().map(|(_, record)| record.clone()).unwrap();
     let place = content.windows(written.len()).rposition(|window| window == written).unwrap();
     assert_eq!(place % 64, 4);
