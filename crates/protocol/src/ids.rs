@@ -110,8 +110,8 @@ impl fmt::Debug for Ballot {
     }
 }
 
-/// A place in the log, from 1. `Slot::ZERO` is the prefix that holds nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A place in the log, from 1. `Slot::ZERO`, the default, is the prefix that holds nothing.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Slot(pub u64);
 

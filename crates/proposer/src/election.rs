@@ -1,0 +1,111 @@
+//! Becoming the leader: probes, the jitter, Phase 1, and giving way to higher ballots.
+//!
+//! Upholds S5: a ballot's round is above all that this life has used or heard of, and a life never takes up a ballot again. What
+//! replies add up to is [`crate::phase`]'s; what to propose afterwards [`crate::safe_value`]'s.
+
+use synod_protocol::message::{Promise, ToAcceptor};
+use synod_protocol::role::Delay;
+use synod_protocol::{AcceptorId, Ballot};
+use tracing::info;
+
+use crate::phase::{Preparing, Step};
+use crate::{Out, Phase, Proposer, Timer, ignore_stale};
+
+impl Proposer {
+    pub(crate) fn probe(&mut self, effects: &mut Out) {
+        let Phase::Probing(probing) = &mut self.phase else { return };
+        let silent = probing.next_probe(&self.config.quorums);
+        self.probes = probing.probe;
+        if probing.standing_soon && !silent {
+            probing.standing_soon = false;
+            effects.cancel_timer(Timer::Stand);
+        }
+        for acceptor in self.config.quorums.acceptors() {
+            effects.send(acceptor, ToAcceptor::Probe { probe: probing.probe });
+        }
+        effects.set_timer(Timer::Probe, Delay::exactly(self.config.tuning.probe_ms));
+    }
+
+    pub(crate) fn on_probe_reply(
+        &mut self,
+        from: AcceptorId,
+        probe: u64,
+        promised: Ballot,
+        silent: bool,
+        effects: &mut Out,
+    ) {
+        self.heard_of(promised);
+        let Phase::Probing(probing) = &mut self.phase else {
+            return ignore_stale(from, "an answer to a probe from before Phase 1");
+        };
+        if probing.probe != probe {
+            return ignore_stale(from, "an answer to an earlier probe");
+        }
+        probing.count(from, promised, silent);
+        self.leader_alive = probing.heard_leader().is_some_and(|ballot| ballot == self.highest_ballot);
+        let fit = !probing.standing_soon && !self.learners.is_empty();
+        if fit && probing.leader_is_silent(&self.config.quorums) {
+            probing.standing_soon = true;
+            effects.set_timer(Timer::Stand, Delay::between(1, self.config.tuning.election_jitter_ms));
+        }
+    }
+
+    pub(crate) fn prepare(&mut self, effects: &mut Out) {
+        // S5: higher than any round this life has used or seen, so never the ballot of an earlier leadership.
+        self.highest_round += 1;
+        let ballot = Ballot { round: self.highest_round, proposer: self.config.id, life: self.config.life };
+        assert!(ballot > self.highest_ballot, "S5: {ballot:?} is not above {:?}", self.highest_ballot);
+        self.highest_ballot = ballot;
+        info!(%ballot, "prepares");
+        self.phase = Phase::Preparing(Preparing::new(ballot));
+        for timer in [Timer::Probe, Timer::Stand, Timer::Heartbeat, Timer::Heal, Timer::Check] {
+            effects.cancel_timer(timer);
+        }
+        effects.set_timer(Timer::PrepareTimeout, Delay::exactly(self.config.tuning.election_timeout_ms));
+        self.ask_for_promises(effects);
+    }
+
+    pub(crate) fn ask_for_promises(&mut self, effects: &mut Out) {
+        let Phase::Preparing(preparing) = &self.phase else { return };
+        for acceptor in self.config.quorums.acceptors() {
+            if let Some(after) = preparing.wanted(acceptor) {
+                effects.send(acceptor, ToAcceptor::Prepare { ballot: preparing.ballot, after });
+            }
+        }
+        effects.set_timer(Timer::Resend, Delay::exactly(self.config.tuning.resend_ms));
+    }
+
+    pub(crate) fn on_promise(&mut self, from: AcceptorId, promise: Promise, effects: &mut Out) {
+        let ballot = promise.ballot;
+        let Phase::Preparing(preparing) = &mut self.phase else {
+            return ignore_stale(from, "a promise outside Phase 1");
+        };
+        if preparing.ballot != ballot {
+            return ignore_stale(from, "a promise of another ballot");
+        }
+        effects.set_timer(Timer::PrepareTimeout, Delay::exactly(self.config.tuning.election_timeout_ms));
+        match preparing.take(from, promise, &self.config.quorums) {
+            Step::AskMore(after) => effects.send(from, ToAcceptor::Prepare { ballot, after }),
+            Step::Gap(after) => {
+                ignore_stale(from, "a chunk behind a lost one");
+                effects.send(from, ToAcceptor::Prepare { ballot, after });
+            }
+            Step::Waiting => {}
+            Step::Done(inheritance) => self.lead(ballot, inheritance, effects),
+        }
+    }
+
+    pub(crate) fn on_nack(&mut self, from: AcceptorId, ballot: Ballot, promised: Ballot, effects: &mut Out) {
+        self.heard_of(promised);
+        let current = match &self.phase {
+            Phase::Probing(_) => None,
+            Phase::Preparing(preparing) => Some(preparing.ballot),
+            Phase::Leading(leading) => Some(leading.ballot),
+        };
+        if current != Some(ballot) || promised <= ballot {
+            return ignore_stale(from, "a refusal of another ballot");
+        }
+        info!(%ballot, %promised, %from, "gives way to a higher ballot");
+        self.step_down(effects);
+    }
+}

@@ -1,0 +1,196 @@
+//! Past Phase 1: one ballot's leadership, from its inheritance to the end.
+//!
+//! Ties the pipeline, the healing and the learners' stream together: Accept to all acceptors, Chosen to all subscribed learners, each
+//! once a batch. Watches itself: without a Phase-2 quorum that answers, or without learners, it says that it should step
+//! down. Upholds S6 (only votes of this ballot count) through [`crate::pipeline`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use synod_protocol::message::{Accept, Accepted, Chosen, Fetch, ToAcceptor, ToLearner};
+use synod_protocol::tuning::Tuning;
+use synod_protocol::value::Entry;
+use synod_protocol::{AcceptorId, Ballot, LearnerId, QuorumSystem, Slot};
+use tracing::{debug, info};
+
+use crate::Out;
+use crate::healing::{Healing, Remedy, Supply};
+use crate::pipeline::Pipeline;
+use crate::safe_value::Inheritance;
+
+/// Checks without a learner after which a leader steps down.
+const LONELY_CHECKS: u64 = 5;
+
+/// A ballot that is past Phase 1.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Leading {
+    /// The ballot.
+    pub ballot: Ballot,
+    /// Slots and values.
+    pub pipeline: Pipeline,
+    /// Acceptors that are behind.
+    pub healing: Healing,
+    /// Acceptors that have answered in this ballot since the last check.
+    heard: BTreeSet<AcceptorId>,
+    /// Acceptors that had answered in the period before the last check.
+    heard_before: BTreeSet<AcceptorId>,
+    /// Checks in a row without a learner.
+    lonely: u64,
+    /// The chosen prefix that the latest message to all acceptors stated.
+    stated: Slot,
+    /// The last slot streamed to the learners.
+    streamed: Slot,
+}
+
+/// Why a leader should stop leading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// No Phase-2 quorum answered for an election timeout.
+    NoQuorum,
+    /// No learner was subscribed for five election timeouts.
+    NoLearner,
+}
+
+impl Leading {
+    /// The leadership of `ballot`, with what its Phase 1 found.
+    pub fn new(ballot: Ballot, inheritance: Inheritance) -> Leading {
+        let chosen = inheritance.chosen;
+        Leading {
+            ballot,
+            pipeline: Pipeline::new(inheritance),
+            healing: Healing::default(),
+            heard: BTreeSet::new(),
+            heard_before: BTreeSet::new(),
+            lonely: 0,
+            stated: Slot::ZERO,
+            streamed: chosen,
+        }
+    }
+
+    /// Votes, or an answer to a heartbeat, of this ballot.
+    pub fn on_accepted(
+        &mut self,
+        from: AcceptorId,
+        accepted: &Accepted,
+        quorums: &QuorumSystem,
+        tuning: &Tuning,
+    ) {
+        self.heard.insert(from);
+        self.healing.note_held(from, accepted.held);
+        self.pipeline.count_votes(from, accepted);
+        let (by_all, by_quorum) = (self.healing.held_by_all(quorums), self.healing.held_by_quorum(quorums));
+        self.pipeline.forget(by_all, by_quorum, tuning);
+    }
+
+    /// What this batch made ready: new slots to the acceptors, chosen ones to the learners.
+    pub fn send_ready(
+        &mut self,
+        learners: &BTreeSet<LearnerId>,
+        quorums: &QuorumSystem,
+        tuning: &Tuning,
+        effects: &mut Out,
+    ) {
+        let fresh = self.pipeline.fill(quorums, tuning);
+        if !fresh.is_empty() {
+            self.state_to_all(&fresh, quorums, effects);
+        }
+        self.stream(learners, effects);
+    }
+
+    /// Tells acceptors and learners that this ballot's leader is alive, and how far the chosen prefix is.
+    pub fn heartbeat(&mut self, learners: &BTreeSet<LearnerId>, quorums: &QuorumSystem, effects: &mut Out) {
+        self.state_to_all(&[], quorums, effects);
+        for learner in learners {
+            effects.send(*learner, ToLearner::Chosen(self.chosen_from(self.pipeline.chosen().next(), 0)));
+        }
+    }
+
+    fn state_to_all(&mut self, entries: &[Entry], quorums: &QuorumSystem, effects: &mut Out) {
+        self.stated = self.pipeline.chosen();
+        for acceptor in quorums.acceptors() {
+            self.send_accept(acceptor, entries.to_vec(), effects);
+        }
+    }
+
+    fn send_accept(&self, to: AcceptorId, entries: Vec<Entry>, effects: &mut Out) {
+        let accept = Accept { ballot: self.ballot, chosen: self.pipeline.chosen(), entries };
+        effects.send(to, ToAcceptor::Accept(accept));
+    }
+
+    fn stream(&mut self, learners: &BTreeSet<LearnerId>, effects: &mut Out) {
+        let first = self.streamed.next();
+        self.streamed = self.pipeline.chosen();
+        if first > self.streamed || learners.is_empty() {
+            return;
+        }
+        let chosen = self.chosen_from(first, u64::MAX);
+        for learner in learners {
+            effects.send(*learner, ToLearner::Chosen(chosen.clone()));
+        }
+    }
+
+    /// The chosen slots from `first` on that are kept, for a learner.
+    pub fn chosen_from(&self, first: Slot, most_bytes: u64) -> Chosen {
+        Chosen {
+            ballot: self.ballot,
+            prefix: self.pipeline.chosen(),
+            first,
+            values: self.pipeline.retained_run(first, most_bytes),
+        }
+    }
+
+    /// Sends again, in the same ballot, what was not answered.
+    pub fn resend(&mut self, quorums: &QuorumSystem, effects: &mut Out) {
+        for (acceptor, entries) in self.pipeline.resend(quorums) {
+            debug!(ballot = %self.ballot, %acceptor, slots = entries.len(), "sends again");
+            self.send_accept(acceptor, entries, effects);
+        }
+    }
+
+    /// One round of healing; true when a chosen value that an acceptor needs is held by none that answers.
+    pub fn heal(&mut self, quorums: &QuorumSystem, tuning: &Tuning, effects: &mut Out) -> bool {
+        let reachable: Vec<AcceptorId> = quorums
+            .acceptors()
+            .filter(|id| self.heard.contains(id) || self.heard_before.contains(id))
+            .collect();
+        let pipeline = &self.pipeline;
+        let supply = Supply {
+            retained: &|slot| pipeline.retained(slot).cloned(),
+            stated: self.stated,
+            bytes: tuning.heal_bytes,
+            patience_ticks: tuning.resend_ms.div_ceil(tuning.heal_ms),
+        };
+        for remedy in self.healing.tick(&reachable, supply) {
+            match remedy {
+                Remedy::Send(acceptor, run) => {
+                    debug!(ballot = %self.ballot, %acceptor, slots = run.len(), "heals");
+                    let entries = run.into_iter().map(|(slot, value)| Entry { slot, value }).collect();
+                    self.send_accept(acceptor, entries, effects);
+                }
+                Remedy::Fetch(acceptor, first, last) => {
+                    effects.send(acceptor, ToAcceptor::Fetch(Fetch { first, last }));
+                }
+            }
+        }
+        self.healing.missing_for() * tuning.heal_ms > tuning.election_timeout_ms
+    }
+
+    /// Once an election timeout: whether this leader still should lead.
+    pub fn check(&mut self, learners: &BTreeSet<LearnerId>, quorums: &QuorumSystem) -> Result<(), Unfit> {
+        self.heard_before = std::mem::take(&mut self.heard);
+        if !quorums.is_phase2(&self.heard_before) {
+            return Err(Unfit::NoQuorum);
+        }
+        self.lonely = if learners.is_empty() { self.lonely + 1 } else { 0 };
+        if self.lonely >= LONELY_CHECKS { Err(Unfit::NoLearner) } else { Ok(()) }
+    }
+
+    /// The held prefixes that acceptors have told in this ballot.
+    pub fn held(&self) -> BTreeMap<AcceptorId, Slot> {
+        self.healing.held().collect()
+    }
+
+    /// One line for the log.
+    pub fn announce(&self) {
+        info!(ballot = %self.ballot, chosen = %self.pipeline.chosen(), "leads");
+    }
+}

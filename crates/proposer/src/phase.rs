@@ -1,0 +1,231 @@
+//! Not leading: probing the acceptors for a silent leader, and Phase 1.
+//!
+//! The failure detector is the very quorum that a leader needs: only when a Phase-1 quorum of acceptors says that the leader is
+//! silent does a proposer stand, so that one who can't reach a quorum disturbs no one. Phase 1 collects promises in
+//! chunks (S4). Pure state; sending is [`crate::Proposer`]'s work. Upholds S4 (coverage) and S5 (replies of other ballots don't count).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use synod_protocol::message::Promise;
+use synod_protocol::{AcceptorId, Ballot, QuorumSystem, Slot};
+
+use crate::safe_value::{Inheritance, Report, inherit};
+
+/// Watching the leader through the acceptors.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Probing {
+    /// Number of the latest probe, unique in this life; answers to others are stale.
+    pub probe: u64,
+    /// Answers to it: the ballot promised, and whether its leader is silent.
+    replies: BTreeMap<AcceptorId, (Ballot, bool)>,
+    /// Whether the jitter before Phase 1 is running.
+    pub standing_soon: bool,
+}
+
+impl Probing {
+    /// Probing whose first probe is the one after `probe`.
+    pub fn after(probe: u64) -> Probing {
+        Probing { probe, replies: BTreeMap::new(), standing_soon: false }
+    }
+
+    /// Starts the next probe; tells whether the one before it still spoke for standing.
+    pub fn next_probe(&mut self, quorums: &QuorumSystem) -> bool {
+        let silent = self.leader_is_silent(quorums);
+        self.probe += 1;
+        self.replies.clear();
+        silent
+    }
+
+    /// Takes an answer to the latest probe.
+    pub fn count(&mut self, from: AcceptorId, promised: Ballot, silent: bool) {
+        self.replies.insert(from, (promised, silent));
+    }
+
+    /// Whether a Phase-1 quorum has said, in answer to one probe, that its leader is silent.
+    pub fn leader_is_silent(&self, quorums: &QuorumSystem) -> bool {
+        let silent: BTreeSet<_> =
+            self.replies.iter().filter(|(_, (_, silent))| *silent).map(|(acceptor, _)| *acceptor).collect();
+        quorums.is_phase1(&silent)
+    }
+
+    /// The highest ballot whose leader some acceptor hears.
+    pub fn heard_leader(&self) -> Option<Ballot> {
+        self.replies.values().filter(|(_, silent)| !silent).map(|(ballot, _)| *ballot).max()
+    }
+}
+
+/// Phase 1 of one ballot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Preparing {
+    /// The ballot.
+    pub ballot: Ballot,
+    reports: BTreeMap<AcceptorId, Progress>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Progress {
+    report: Report,
+    /// Every vote above the report's held prefix and up to here has been told, but for slots known chosen by others' reports.
+    covered: Slot,
+    /// Whether there are no votes above `covered`.
+    complete: bool,
+}
+
+/// What a chunk of a promise led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ask this acceptor for votes above this slot.
+    AskMore(Slot),
+    /// This acceptor is complete; wait for others.
+    Waiting,
+    /// A Phase-1 quorum is complete.
+    Done(Inheritance),
+    /// A chunk that leaves a gap (an earlier one was lost): dropped; ask again from this slot.
+    Gap(Slot),
+}
+
+impl Preparing {
+    /// Phase 1 of `ballot`, before any promise.
+    pub fn new(ballot: Ballot) -> Preparing {
+        Preparing { ballot, reports: BTreeMap::new() }
+    }
+
+    /// The slot above which the next chunk of `acceptor` is wanted; nothing when it is complete.
+    pub fn wanted(&self, acceptor: AcceptorId) -> Option<Slot> {
+        match self.reports.get(&acceptor) {
+            Some(progress) if progress.complete => None,
+            Some(progress) => Some(progress.covered.max(self.known_chosen())),
+            None => Some(self.known_chosen()),
+        }
+    }
+
+    /// The highest prefix that any report calls chosen: votes up to it need not be told.
+    fn known_chosen(&self) -> Slot {
+        self.reports.values().map(|progress| progress.report.known_chosen()).max().unwrap_or(Slot::ZERO)
+    }
+
+    /// Takes in a chunk for this ballot. Repeated and reordered chunks are harmless: votes can't change at a promised ballot.
+    pub fn take(&mut self, from: AcceptorId, promise: Promise, quorums: &QuorumSystem) -> Step {
+        let known_chosen = self.known_chosen();
+        let progress = self.reports.entry(from).or_insert_with(|| Progress {
+            report: Report { floor: promise.floor, held: promise.held, votes: BTreeMap::new() },
+            covered: promise.held,
+            complete: false,
+        });
+        // Slots up to `known_chosen` will not be proposed, whoever voted on them, so they need no cover.
+        if promise.after > progress.covered.max(known_chosen) {
+            return Step::Gap(progress.covered.max(known_chosen));
+        }
+        let votes = promise.votes.into_iter().map(|vote| (vote.slot, (vote.ballot, vote.value)));
+        progress.report.votes.extend(votes);
+        progress.covered = progress.covered.max(promise.upto);
+        progress.complete |= promise.complete;
+        if !progress.complete {
+            return Step::AskMore(progress.covered.max(self.known_chosen()));
+        }
+        self.finish(quorums).map_or(Step::Waiting, Step::Done)
+    }
+
+    fn finish(&self, quorums: &QuorumSystem) -> Option<Inheritance> {
+        let complete = || self.reports.iter().filter(|(_, progress)| progress.complete);
+        let members: BTreeSet<_> = complete().map(|(acceptor, _)| *acceptor).collect();
+        quorums.is_phase1(&members).then(|| inherit(complete().map(|(_, progress)| &progress.report)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synod_protocol::message::Vote;
+    use synod_protocol::{ProposerId, Value};
+
+    fn quorums() -> QuorumSystem {
+        QuorumSystem::majority((1..=3).map(AcceptorId)).unwrap()
+    }
+
+    fn ballot(round: u64) -> Ballot {
+        Ballot { round, proposer: ProposerId(1), life: 1 }
+    }
+
+    fn promise(held: u64, after: u64, slots: &[u64], complete: bool) -> Promise {
+        let votes = slots
+            .iter()
+            .map(|slot| Vote {
+                slot: Slot(*slot),
+                ballot: ballot(1),
+                value: Value::new(vec![*slot as u8].into()),
+            })
+            .collect();
+        let upto = Slot(slots.last().copied().unwrap_or(after));
+        Promise {
+            ballot: ballot(2),
+            floor: Slot(1),
+            held: Slot(held),
+            after: Slot(after),
+            upto,
+            complete,
+            votes,
+        }
+    }
+
+    #[test]
+    fn s4_a_capped_promise_is_asked_for_the_rest_before_it_counts() {
+        let mut preparing = Preparing::new(ballot(2));
+        assert_eq!(preparing.take(AcceptorId(1), promise(0, 0, &[], true), &quorums()), Step::Waiting);
+        let step = preparing.take(AcceptorId(2), promise(0, 0, &[1, 2], false), &quorums());
+        assert_eq!(step, Step::AskMore(Slot(2)));
+        let Step::Done(inheritance) = preparing.take(AcceptorId(2), promise(0, 2, &[3], true), &quorums())
+        else {
+            panic!("a quorum is complete");
+        };
+        assert_eq!(inheritance.entries.iter().map(|entry| entry.slot.0).collect::<Vec<_>>(), vec![1, 2, 3]);
+    }
+
+    #[test]
+    fn s4_a_chunk_after_a_lost_one_does_not_count() {
+        let mut preparing = Preparing::new(ballot(2));
+        preparing.take(AcceptorId(1), promise(0, 0, &[], true), &quorums());
+        let step = preparing.take(AcceptorId(2), promise(0, 2, &[3], true), &quorums());
+        assert_eq!(step, Step::Gap(Slot(0)));
+        assert_eq!(preparing.wanted(AcceptorId(2)), Some(Slot(0)));
+    }
+
+    #[test]
+    fn s4_what_another_holds_need_not_be_told() {
+        let mut preparing = Preparing::new(ballot(2));
+        assert_eq!(
+            preparing.take(AcceptorId(1), promise(0, 0, &[1, 2], false), &quorums()),
+            Step::AskMore(Slot(2))
+        );
+        assert_eq!(preparing.take(AcceptorId(2), promise(50, 50, &[51], true), &quorums()), Step::Waiting);
+        assert_eq!(preparing.wanted(AcceptorId(1)), Some(Slot(50)));
+        let Step::Done(inheritance) = preparing.take(AcceptorId(1), promise(0, 50, &[], true), &quorums())
+        else {
+            panic!("a quorum is complete");
+        };
+        assert_eq!((inheritance.chosen, inheritance.next), (Slot(50), Slot(52)));
+    }
+
+    #[test]
+    fn a_repeated_promise_of_one_acceptor_is_one_promise() {
+        let mut preparing = Preparing::new(ballot(2));
+        for _ in 0..3 {
+            assert_eq!(preparing.take(AcceptorId(1), promise(0, 0, &[1], true), &quorums()), Step::Waiting);
+        }
+    }
+
+    #[test]
+    fn only_a_quorum_in_answer_to_one_probe_calls_the_leader_silent() {
+        let mut probing = Probing::after(0);
+        probing.count(AcceptorId(1), ballot(1), true);
+        probing.count(AcceptorId(1), ballot(1), true);
+        assert!(!probing.leader_is_silent(&quorums()));
+        probing.count(AcceptorId(2), ballot(1), false);
+        assert!(!probing.leader_is_silent(&quorums()));
+        assert_eq!(probing.heard_leader(), Some(ballot(1)));
+        probing.count(AcceptorId(3), ballot(1), true);
+        assert!(probing.leader_is_silent(&quorums()));
+        assert!(probing.next_probe(&quorums()));
+        assert!(!probing.leader_is_silent(&quorums()));
+    }
+}

@@ -1,0 +1,475 @@
+//! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
+
+use synod_protocol::command::{BatchBuilder, Command};
+use synod_protocol::message::{Accept, Message, Promise, Vote};
+use synod_protocol::role::{NothingToPersist, TimerOrder};
+use synod_protocol::{SlotRange, Value};
+
+use super::*;
+
+const L1: NodeId = NodeId::Learner(LearnerId(1));
+const C7: NodeId = NodeId::Client(ClientId(7));
+
+fn acceptor(id: u16) -> NodeId {
+    NodeId::Acceptor(AcceptorId(id))
+}
+
+fn tuning() -> Tuning {
+    Tuning { window_slots: 2, batch_commands: 4, ..Tuning::default() }
+}
+
+fn proposer_with(tuning: Tuning, acceptors: u16) -> World {
+    let quorums = QuorumSystem::majority((1..=acceptors).map(AcceptorId)).unwrap();
+    World {
+        proposer: Proposer::new(Config { id: ProposerId(1), life: 42, quorums, tuning }),
+        timers: Vec::new(),
+    }
+}
+
+struct World {
+    proposer: Proposer,
+    timers: Vec<Timer>,
+}
+
+type Sent = Vec<(NodeId, Message)>;
+
+impl World {
+    fn step(&mut self, event: impl FnOnce(&mut Proposer, &mut Out)) -> Sent {
+        let mut effects = Out::default();
+        event(&mut self.proposer, &mut effects);
+        self.proposer.end_of_batch(&mut effects);
+        let Ok(released) = effects.release(&mut NothingToPersist);
+        for order in released.timers {
+            match order {
+                TimerOrder::Set(timer, _) => self.timers.push(timer),
+                TimerOrder::Cancel(timer) => self.timers.retain(|set| *set != timer),
+            }
+        }
+        released.messages
+    }
+
+    fn message(&mut self, from: NodeId, message: ToProposer) -> Sent {
+        self.step(|proposer, effects| proposer.on_message(from, message, effects).unwrap())
+    }
+
+    fn timer(&mut self, timer: Timer) -> Sent {
+        self.timers.retain(|set| *set != timer);
+        self.step(|proposer, effects| proposer.on_timer(timer, effects))
+    }
+
+    /// Subscribes a learner, and lets a quorum of three call the leader silent until Phase 1 begins.
+    fn preparing(mut self, promised: Ballot) -> (World, Ballot) {
+        self.message(L1, ToProposer::Subscribe { next: Slot(1) });
+        self.timer(Timer::Probe);
+        for id in [1, 2] {
+            let probe = self.proposer.probes;
+            self.message(acceptor(id), ToProposer::ProbeReply { probe, promised, silent: true });
+        }
+        assert!(self.timers.contains(&Timer::Stand));
+        let sent = self.timer(Timer::Stand);
+        let ballot = sent.iter().find_map(|(_, message)| match message {
+            Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => Some(*ballot),
+            _ => None,
+        });
+        (self, ballot.expect("Phase 1 begins"))
+    }
+
+    fn leading_with(self, votes: &[Vote]) -> (World, Ballot) {
+        let (mut world, ballot) = self.preparing(Ballot::NONE);
+        world.message(acceptor(1), promise(ballot, 0, votes));
+        world.message(acceptor(2), promise(ballot, 0, &[]));
+        assert!(matches!(world.proposer.phase, Phase::Leading(_)));
+        (world, ballot)
+    }
+
+    fn leading() -> (World, Ballot) {
+        proposer_with(tuning(), 3).leading_with(&[])
+    }
+
+    fn chosen(&self) -> u64 {
+        match &self.proposer.phase {
+            Phase::Leading(leading) => leading.pipeline.chosen().0,
+            Phase::Probing(_) | Phase::Preparing(_) => panic!("not leading"),
+        }
+    }
+}
+
+fn promise(ballot: Ballot, held: u64, votes: &[Vote]) -> ToProposer {
+    ToProposer::Promise(Promise {
+        ballot,
+        floor: Slot(1),
+        held: Slot(held),
+        after: Slot(held),
+        upto: votes.last().map_or(Slot(held), |vote| vote.slot),
+        complete: true,
+        votes: votes.to_vec(),
+    })
+}
+
+fn accepted(ballot: Ballot, slots: &[u64], held: u64) -> ToProposer {
+    let mut ranges = Vec::new();
+    slots.iter().for_each(|slot| SlotRange::push(&mut ranges, Slot(*slot)));
+    ToProposer::Accepted(Accepted { ballot, slots: ranges, held: Slot(held) })
+}
+
+fn batch(commands: u32) -> Value {
+    let mut builder = BatchBuilder::default();
+    (0..commands).for_each(|nonce| builder.push(&Command::Open { nonce: nonce.into() }));
+    builder.finish().0
+}
+
+fn propose(tag: u64, commands: u32) -> ToProposer {
+    ToProposer::Propose(Propose { tag, commands: batch(commands) })
+}
+
+/// Slots of the Accepts sent to one acceptor.
+fn accepts(sent: &Sent, to: NodeId) -> Vec<u64> {
+    accepts_in_full(sent, to)
+        .iter()
+        .flat_map(|accept| accept.entries.iter().map(|entry| entry.slot.0))
+        .collect()
+}
+
+fn accepts_in_full(sent: &Sent, to: NodeId) -> Vec<Accept> {
+    let accept = |(whom, message): &(NodeId, Message)| match message {
+        Message::Acceptor(ToAcceptor::Accept(accept)) if *whom == to => Some(accept.clone()),
+        _ => None,
+    };
+    sent.iter().filter_map(accept).collect()
+}
+
+fn refusals(sent: &Sent) -> Vec<(u64, NotTaken)> {
+    let refusal = |(_, message): &(NodeId, Message)| match message {
+        Message::Client(ToClient::Refused { tag, reason }) => Some((*tag, *reason)),
+        _ => None,
+    };
+    sent.iter().filter_map(refusal).collect()
+}
+
+/// First slot and count of each Chosen with values.
+fn streamed(sent: &Sent) -> Vec<(u64, usize)> {
+    let run = |(_, message): &(NodeId, Message)| match message {
+        Message::Learner(ToLearner::Chosen(chosen)) if !chosen.values.is_empty() => {
+            Some((chosen.first.0, chosen.values.len()))
+        }
+        _ => None,
+    };
+    sent.iter().filter_map(run).collect()
+}
+
+#[test]
+fn it_stands_only_when_a_quorum_calls_the_leader_silent_and_a_learner_listens() {
+    let mut world = proposer_with(tuning(), 3);
+    let reply = |probe, silent| ToProposer::ProbeReply { probe, promised: Ballot::NONE, silent };
+    world.timer(Timer::Probe);
+    world.message(acceptor(1), reply(1, true));
+    world.message(acceptor(2), reply(1, true));
+    assert!(!world.timers.contains(&Timer::Stand), "no learner is subscribed");
+    world.message(L1, ToProposer::Subscribe { next: Slot(1) });
+    world.timer(Timer::Probe);
+    world.message(acceptor(1), reply(2, true));
+    world.message(acceptor(1), reply(2, true));
+    world.message(acceptor(2), reply(1, true));
+    world.message(acceptor(2), reply(2, false));
+    assert!(!world.timers.contains(&Timer::Stand), "duplicate, stale and alive don't make a quorum");
+    world.message(acceptor(3), reply(2, true));
+    assert!(world.timers.contains(&Timer::Stand));
+    world.timer(Timer::Probe);
+    world.timer(Timer::Probe);
+    assert!(!world.timers.contains(&Timer::Stand), "the leader was heard again meanwhile");
+    assert!(world.timer(Timer::Stand).is_empty(), "a timer that had fired already changes nothing");
+}
+
+#[test]
+fn s5_a_round_is_above_all_that_was_used_or_seen() {
+    let seen = Ballot { round: 9, proposer: ProposerId(3), life: 1 };
+    let (mut world, first) = proposer_with(tuning(), 3).preparing(seen);
+    assert_eq!((first.round, first.proposer, first.life), (10, ProposerId(1), 42));
+    let higher = Ballot { round: 15, proposer: ProposerId(2), life: 5 };
+    world.message(acceptor(1), ToProposer::Nack { ballot: first, promised: higher });
+    let (mut world, second) = world.preparing(Ballot::NONE);
+    assert_eq!(second.round, 16);
+    world.timer(Timer::PrepareTimeout);
+    let (_, third) = world.preparing(Ballot::NONE);
+    assert_eq!(third.round, 17, "a ballot whose Phase 1 failed isn't used again");
+}
+
+#[test]
+fn s6_promises_of_another_ballot_do_not_make_a_leader() {
+    let (mut world, ballot) = proposer_with(tuning(), 3).preparing(Ballot::NONE);
+    let other = Ballot { round: ballot.round + 1, ..ballot };
+    world.message(acceptor(1), promise(ballot, 0, &[]));
+    world.message(acceptor(1), promise(ballot, 0, &[]));
+    world.message(acceptor(2), promise(other, 0, &[]));
+    assert!(matches!(world.proposer.phase, Phase::Preparing(_)));
+}
+
+#[test]
+fn s4_the_leader_proposes_the_reported_vote_and_fills_the_gap() {
+    let old = Ballot { round: 1, proposer: ProposerId(3), life: 1 };
+    let reported = batch(1);
+    let votes = [Vote { slot: Slot(2), ballot: old, value: reported.clone() }];
+    let (mut world, ballot) = proposer_with(tuning(), 3).preparing(Ballot::NONE);
+    world.message(acceptor(2), promise(ballot, 0, &[]));
+    let sent = world.message(acceptor(1), promise(ballot, 0, &votes));
+    let entries: Vec<_> =
+        accepts_in_full(&sent, acceptor(3)).into_iter().flat_map(|accept| accept.entries).collect();
+    assert_eq!(entries.len(), 2);
+    assert!(entries[0].slot == Slot(1) && entries[0].value.is_noop());
+    assert!(entries[1].slot == Slot(2) && entries[1].value == reported);
+    let sent = world.message(acceptor(1), accepted(ballot, &[1, 2], 0));
+    assert_eq!(accepts(&sent, acceptor(1)), Vec::<u64>::new());
+    let sent = world.message(acceptor(2), accepted(ballot, &[1, 2], 0));
+    assert_eq!(streamed(&sent), vec![(1, 2)]);
+    assert_eq!(accepts(&world.message(C7, propose(1, 1)), acceptor(1)), vec![3]);
+}
+
+#[test]
+fn s6_a_slot_is_chosen_by_distinct_votes_of_this_ballot_alone() {
+    let (mut world, ballot) = World::leading();
+    world.message(C7, propose(1, 1));
+    let other = Ballot { round: ballot.round + 1, ..ballot };
+    world.message(acceptor(1), accepted(ballot, &[1], 0));
+    world.message(acceptor(1), accepted(ballot, &[1], 0));
+    world.message(acceptor(2), accepted(other, &[1], 0));
+    assert_eq!(world.chosen(), 0);
+    let sent = world.message(acceptor(2), accepted(ballot, &[1], 0));
+    assert_eq!((world.chosen(), streamed(&sent)), (1, vec![(1, 1)]));
+    let sent = world.message(acceptor(3), accepted(ballot, &[1], 0));
+    assert_eq!(streamed(&sent), Vec::new(), "a quorum is reached once");
+}
+
+#[test]
+fn s7_slots_are_streamed_in_order_whatever_the_order_of_votes() {
+    let (mut world, ballot) = World::leading();
+    world.message(C7, propose(1, 1));
+    world.message(C7, propose(2, 1));
+    for id in [1, 2] {
+        assert_eq!(streamed(&world.message(acceptor(id), accepted(ballot, &[2], 0))), Vec::new());
+    }
+    world.message(acceptor(3), accepted(ballot, &[1], 0));
+    assert_eq!(streamed(&world.message(acceptor(2), accepted(ballot, &[1], 0))), vec![(1, 2)]);
+}
+
+#[test]
+fn batches_form_while_the_window_is_full() {
+    let (mut world, ballot) = World::leading();
+    for tag in 1..=7 {
+        let sent = world.message(C7, propose(tag, 1));
+        let expected: Vec<u64> = if tag <= 2 { vec![tag] } else { Vec::new() };
+        assert_eq!(accepts(&sent, acceptor(1)), expected, "two slots fit the window");
+    }
+    world.message(acceptor(1), accepted(ballot, &[1], 0));
+    let sent = world.message(acceptor(2), accepted(ballot, &[1], 0));
+    let [accept] = accepts_in_full(&sent, acceptor(1)).try_into().unwrap();
+    assert_eq!((accept.chosen, accept.entries.len()), (Slot(1), 1));
+    assert_eq!(synod_protocol::command::count(&accept.entries[0].value), Some(4), "at most batch_commands");
+}
+
+#[test]
+fn a_large_proposal_is_cut_into_batches() {
+    let (mut world, _) = World::leading();
+    let sent = world.message(C7, propose(1, 9));
+    let counts: Vec<_> = accepts_in_full(&sent, acceptor(1))
+        .iter()
+        .flat_map(|accept| accept.entries.iter().map(|entry| synod_protocol::command::count(&entry.value)))
+        .collect();
+    assert_eq!(counts, vec![Some(4), Some(4)]);
+}
+
+#[test]
+fn it_is_busy_over_its_limit_and_refuses_what_is_malformed() {
+    let tuning = Tuning { queue_bytes: batch(3).len() as u64, ..tuning() };
+    let (mut world, _) = proposer_with(tuning, 3).leading_with(&[]);
+    (1..=2).for_each(|tag| assert_eq!(refusals(&world.message(C7, propose(tag, 1))), Vec::new()));
+    assert_eq!(refusals(&world.message(C7, propose(3, 3))), Vec::new());
+    let busy = NotTaken::Busy { retry_ms: Tuning::default().busy_retry_ms };
+    assert_eq!(refusals(&world.message(C7, propose(4, 1))), vec![(4, busy)]);
+    let malformed = ToProposer::Propose(Propose { tag: 5, commands: Value::new(vec![9, 0, 0].into()) });
+    assert_eq!(refusals(&world.message(C7, malformed)), vec![(5, NotTaken::Malformed)]);
+}
+
+#[test]
+fn what_waits_is_refused_when_it_steps_down_and_what_is_in_flight_is_not() {
+    let (mut world, ballot) = World::leading();
+    (1..=4).for_each(|tag| drop(world.message(C7, propose(tag, 1))));
+    let higher = Ballot { round: ballot.round + 3, proposer: ProposerId(2), life: 1 };
+    let sent = world.message(acceptor(1), ToProposer::Nack { ballot, promised: higher });
+    let reason = NotTaken::NotLeader { leader: Some(ProposerId(2)) };
+    assert_eq!(refusals(&sent), vec![(3, reason), (4, reason)]);
+    assert_eq!(refusals(&world.message(C7, propose(5, 1))), vec![(5, reason)]);
+}
+
+#[test]
+fn a_refusal_of_an_earlier_ballot_is_stale() {
+    let (mut world, ballot) = World::leading();
+    let earlier = Ballot { round: 0, ..ballot };
+    let higher = Ballot { round: ballot.round + 3, ..ballot };
+    world.message(acceptor(1), ToProposer::Nack { ballot: earlier, promised: higher });
+    world.message(acceptor(1), ToProposer::Nack { ballot, promised: ballot });
+    assert!(matches!(world.proposer.phase, Phase::Leading(_)));
+}
+
+#[test]
+fn what_was_not_answered_is_sent_again_in_the_same_ballot() {
+    let (mut world, ballot) = World::leading();
+    world.message(C7, propose(1, 1));
+    world.message(acceptor(1), accepted(ballot, &[1], 0));
+    assert_eq!(accepts(&world.timer(Timer::Resend), acceptor(2)), Vec::<u64>::new(), "just sent");
+    let sent = world.timer(Timer::Resend);
+    assert_eq!(accepts(&sent, acceptor(1)), Vec::<u64>::new());
+    assert_eq!(accepts(&sent, acceptor(2)), vec![1]);
+    assert!(accepts_in_full(&sent, acceptor(3)).iter().all(|accept| accept.ballot == ballot));
+}
+
+#[test]
+fn it_steps_down_without_a_quorum_and_without_learners() {
+    let (mut world, ballot) = World::leading();
+    world.message(acceptor(1), accepted(ballot, &[], 0));
+    world.message(acceptor(2), accepted(ballot, &[], 0));
+    world.timer(Timer::Check);
+    assert!(matches!(world.proposer.phase, Phase::Leading(_)));
+    world.message(acceptor(1), accepted(ballot, &[], 0));
+    world.timer(Timer::Check);
+    assert!(matches!(world.proposer.phase, Phase::Probing(_)), "one of three isn't a quorum");
+
+    let (mut world, ballot) = World::leading();
+    world.step(|proposer, effects| proposer.on_link(L1, false, effects));
+    for check in 1..=5 {
+        assert!(matches!(world.proposer.phase, Phase::Leading(_)), "check {check}");
+        world.message(acceptor(1), accepted(ballot, &[], 0));
+        world.message(acceptor(2), accepted(ballot, &[], 0));
+        world.timer(Timer::Check);
+    }
+    assert!(matches!(world.proposer.phase, Phase::Probing(_)));
+}
+
+/// Slots 1 and 2 chosen by a1 and a2, known held there; a3 has voted on nothing.
+fn with_a_laggard() -> (World, Ballot) {
+    let (mut world, ballot) = World::leading();
+    for tag in 1..=2 {
+        world.message(C7, propose(tag, 1));
+    }
+    for id in [1, 2] {
+        world.message(acceptor(id), accepted(ballot, &[1, 2], 0));
+    }
+    world.timer(Timer::Heartbeat);
+    for (id, held) in [(1, 2), (2, 2), (3, 0)] {
+        world.message(acceptor(id), accepted(ballot, &[], held));
+    }
+    (world, ballot)
+}
+
+#[test]
+fn an_acceptor_that_missed_slots_is_healed_from_memory() {
+    let (mut world, ballot) = with_a_laggard();
+    world.timer(Timer::Heal);
+    assert_eq!(
+        accepts(&world.timer(Timer::Heal), acceptor(3)),
+        Vec::<u64>::new(),
+        "its answer may be on the way"
+    );
+    let sent = world.timer(Timer::Heal);
+    assert_eq!((accepts(&sent, acceptor(3)), accepts(&sent, acceptor(1))), (vec![1, 2], Vec::new()));
+    assert!(accepts_in_full(&sent, acceptor(3)).iter().all(|accept| accept.ballot == ballot));
+    assert_eq!(accepts(&world.timer(Timer::Heal), acceptor(3)), Vec::<u64>::new(), "one batch is under way");
+    world.message(acceptor(3), accepted(ballot, &[1, 2], 2));
+    (0..9).for_each(|_| assert_eq!(accepts(&world.timer(Timer::Heal), acceptor(3)), Vec::<u64>::new()));
+}
+
+#[test]
+fn an_acceptor_is_healed_with_values_fetched_from_another() {
+    let votes = [];
+    let (mut world, ballot) = proposer_with(tuning(), 3).preparing(Ballot::NONE);
+    world.message(acceptor(1), promise(ballot, 2, &votes));
+    world.message(acceptor(2), promise(ballot, 0, &votes));
+    world.message(acceptor(1), accepted(ballot, &[], 2));
+    world.message(acceptor(2), accepted(ballot, &[], 0));
+    let fetches = |sent: &Sent| -> Vec<(NodeId, u64)> {
+        let fetch = |(to, message): &(NodeId, Message)| match message {
+            Message::Acceptor(ToAcceptor::Fetch(fetch)) => Some((*to, fetch.first.0)),
+            _ => None,
+        };
+        sent.iter().filter_map(fetch).collect()
+    };
+    let asked = (0..3).map(|_| world.timer(Timer::Heal)).flat_map(|sent| fetches(&sent)).collect::<Vec<_>>();
+    assert_eq!(asked, vec![(acceptor(1), 1)], "asked once, of the one that holds it");
+    let fetched = |first: u64| {
+        ToProposer::Fetched(Fetched {
+            first: Slot(first),
+            values: vec![batch(1), batch(2)],
+            held: Slot(2),
+            floor: Slot(1),
+        })
+    };
+    world.message(acceptor(2), fetched(1));
+    assert_eq!(
+        accepts(&world.timer(Timer::Heal), acceptor(2)),
+        Vec::<u64>::new(),
+        "not from whom it was asked"
+    );
+    world.message(acceptor(1), fetched(1));
+    assert_eq!(accepts(&world.timer(Timer::Heal), acceptor(2)), vec![1, 2]);
+}
+
+#[test]
+fn it_prepares_again_when_a_chosen_value_is_held_by_none_that_answers() {
+    let (mut world, ballot) = proposer_with(tuning(), 3).preparing(Ballot::NONE);
+    world.message(acceptor(1), promise(ballot, 2, &[]));
+    world.message(acceptor(2), promise(ballot, 0, &[]));
+    let patience = tuning().election_timeout_ms / tuning().heal_ms + 8;
+    let mut prepared = None;
+    for _ in 0..patience {
+        world.message(acceptor(2), accepted(ballot, &[], 0));
+        world.message(acceptor(3), accepted(ballot, &[], 0));
+        let sent = world.timer(Timer::Heal);
+        prepared = sent.iter().find_map(|(_, message)| match message {
+            Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => Some(*ballot),
+            _ => None,
+        });
+        if prepared.is_some() {
+            break;
+        }
+    }
+    assert!(prepared.is_some_and(|again| again.round > ballot.round), "S5: {prepared:?} after {ballot:?}");
+}
+
+#[test]
+fn settle_fills_with_noops_within_the_window() {
+    let (mut world, _) = World::leading();
+    let sent = world.message(L1, ToProposer::Settle { slot: Slot(2) });
+    let entries: Vec<_> =
+        accepts_in_full(&sent, acceptor(1)).into_iter().flat_map(|accept| accept.entries).collect();
+    assert!(entries.len() == 2 && entries.iter().all(|entry| entry.value.is_noop()));
+    assert_eq!(
+        accepts(&world.message(L1, ToProposer::Settle { slot: Slot(2) }), acceptor(1)),
+        Vec::<u64>::new()
+    );
+    let beyond = ToProposer::Settle { slot: Slot(3 + tuning().window_slots) };
+    assert_eq!(accepts(&world.message(L1, beyond), acceptor(1)), Vec::<u64>::new());
+}
+
+#[test]
+fn a_learner_that_subscribes_gets_what_is_kept_from_where_it_is() {
+    let (mut world, _) = with_a_laggard();
+    assert_eq!(streamed(&world.message(L1, ToProposer::Subscribe { next: Slot(2) })), vec![(2, 1)]);
+    assert_eq!(streamed(&world.message(L1, ToProposer::Subscribe { next: Slot(3) })), Vec::new());
+}
+
+#[test]
+fn misdirected_messages_are_refused() {
+    let (mut world, ballot) = World::leading();
+    for (from, message) in [
+        (L1, accepted(ballot, &[1], 0)),
+        (C7, promise(ballot, 0, &[])),
+        (acceptor(1), propose(1, 1)),
+        (C7, ToProposer::Subscribe { next: Slot(1) }),
+        (C7, ToProposer::Settle { slot: Slot(1) }),
+        (L1, ToProposer::Status { request: 1 }),
+        (NodeId::Proposer(ProposerId(2)), ToProposer::Nack { ballot, promised: ballot }),
+    ] {
+        let mut effects = Out::default();
+        let refused = world.proposer.on_message(from, message, &mut effects).unwrap_err();
+        assert!(refused.from == from && effects.is_empty());
+    }
+}
