@@ -61,6 +61,10 @@ pub struct Keeper<D: Disk> {
     head: Head,
     /// Reused for every record's head.
     scratch: Vec<u8>,
+    /// How much of the next segment one step prepares.
+    step_bytes: u64,
+    /// Bytes written since the last step.
+    since_step_bytes: u64,
 }
 
 impl<D: Disk> Keeper<D> {
@@ -75,6 +79,7 @@ impl<D: Disk> Keeper<D> {
         parameters: u64,
     ) -> Result<(Keeper<D>, Durable), KeeperError> {
         let mut durable = Durable::empty(acceptor);
+        let step_bytes = options.prepare_step_bytes;
         let recovery = Recovery::read(disk, options, |replayed| match replayed {
             Replayed::Head { blob, .. } => Ok(check_head(&durable, &wire::decode_frame(blob)?)?),
             Replayed::Record { record, .. } => {
@@ -85,7 +90,19 @@ impl<D: Disk> Keeper<D> {
         check_parameters(&durable, parameters)?;
         let head = durable.head().clone();
         let journal = recovery.start(&blob(&head))?;
-        Ok((Keeper { journal, head, scratch: Vec::new() }, durable))
+        Ok((Keeper { journal, head, scratch: Vec::new(), step_bytes, since_step_bytes: 0 }, durable))
+    }
+
+    /// Under load: prepares a step of the next segment for each half step that was written, so that it is ready in time.
+    ///
+    /// # Errors
+    /// The journal's; the process must end.
+    pub fn after_batch(&mut self) -> Result<(), KeeperError> {
+        if self.since_step_bytes * 2 >= self.step_bytes {
+            self.since_step_bytes = 0;
+            self.journal.prepare_step()?;
+        }
+        Ok(())
     }
 
     /// Seals the journal if it isn't sealed, then prepares a bounded part of the next segment; whether there is more to do.
@@ -118,6 +135,7 @@ impl<D: Disk> Persist<Record> for Keeper<D> {
             });
             self.journal.append(&self.scratch, values);
         }
+        self.since_step_bytes += self.journal.staged_bytes();
         self.journal.commit(|| blob(&self.head))?;
         records.iter().for_each(|record| self.head.apply(record));
         Ok(())

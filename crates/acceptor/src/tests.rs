@@ -197,7 +197,7 @@ fn s2_votes_of_two_ballots_in_one_batch_are_told_apart() {
         (P2, accept(2, 2, 0, &[(2, "b")])),
         (P1, accept(1, 1, 0, &[(3, "late")])),
     ]);
-    let told: Vec<_> = released.messages.into_iter().map(|(to, message)| (to, message)).collect();
+    let told: Vec<_> = released.messages.into_iter().collect();
     assert_eq!(told.len(), 3);
     assert_eq!((told[0].0, accepted(Some(told[0].1.clone()))), (P1, (1, "[1]".into(), 0)));
     assert!(is_nack(Some(told[1].1.clone()), ballot(2, 2)));

@@ -181,7 +181,6 @@ fn decode<T: DeserializeOwned, const LIMIT: usize>(
     if read == bytes.len() { Ok(value) } else { Err(WireError::Trailing(bytes.len() - read)) }
 }
 
-#[allow(clippy::needless_pass_by_value)] // map_err hands it over
 fn malformed(error: bincode::error::DecodeError) -> WireError {
     WireError::Malformed(error.to_string())
 }

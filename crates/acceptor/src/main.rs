@@ -1,0 +1,67 @@
+//! `synod-acceptor`: the acceptor's role and its journal in a daemon. Nothing but wiring.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use synod_acceptor::keeper::{Keeper, KeeperError};
+use synod_acceptor::{Acceptor, Config, Record};
+use synod_daemon::{Arguments, Failure, Kind, Setup, Storage};
+use synod_journal::Options;
+use synod_journal::directory::Directory;
+use synod_protocol::AcceptorId;
+use synod_protocol::role::Persist;
+
+/// Bytes of the next segment that are prepared at once: a short pause between two batches.
+const PREPARE_STEP_BYTES: u64 = 256 << 10;
+
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "synod-acceptor",
+    version,
+    about = "Synod's acceptor: the votes, on disk before anyone hears of them"
+)]
+struct Flags {
+    #[command(flatten)]
+    daemon: Arguments,
+    /// Directory of this acceptor's journal; created if missing. One acceptor, one directory, never a copy of another.
+    #[arg(long, env = "SYNOD_DATA_DIR", value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+/// The keeper, told by the daemon when there is time.
+struct Disk(Keeper<Directory>);
+
+impl Persist<Record> for Disk {
+    type Error = KeeperError;
+    fn persist(&mut self, records: Vec<Record>) -> Result<(), KeeperError> {
+        self.0.persist(records)
+    }
+}
+
+impl Storage<Record> for Disk {
+    fn after_batch(&mut self) -> Result<(), KeeperError> {
+        self.0.after_batch()
+    }
+    fn on_idle(&mut self) -> Result<bool, KeeperError> {
+        self.0.idle()
+    }
+    fn on_shutdown(&mut self) -> Result<(), KeeperError> {
+        self.0.seal()
+    }
+}
+
+fn main() -> ExitCode {
+    synod_daemon::main(Kind::Acceptor, |flags: &Flags| &flags.daemon, run)
+}
+
+fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
+    let config = Config::new(AcceptorId(flags.daemon.id), &setup.cluster);
+    let segment_bytes = setup.cluster.tuning.segment_bytes.next_multiple_of(4096);
+    let options = Options { segment_bytes, prepare_step_bytes: PREPARE_STEP_BYTES, ..Options::default() };
+    let disk = Directory::open(&flags.data_dir).map_err(Failure::fatal)?;
+    let opened = Keeper::open(disk, options, config.id, config.parameters);
+    let (keeper, durable) =
+        opened.map_err(|error| Failure::fatal(format!("{}: {error}", flags.data_dir.display())))?;
+    tracing::info!(promised = %durable.head().promised, held = %durable.head().held, highest = %durable.head().highest, "recovered");
+    setup.run(Acceptor::new(config, durable), Disk(keeper))
+}
