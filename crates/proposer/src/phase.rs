@@ -129,7 +129,9 @@ impl Preparing {
     fn finish(&self, quorums: &QuorumSystem) -> Option<Inheritance> {
         let complete = || self.reports.iter().filter(|(_, progress)| progress.complete);
         let members: BTreeSet<_> = complete().map(|(acceptor, _)| *acceptor).collect();
-        quorums.is_phase1(&members).then(|| inherit(complete().map(|(_, progress)| &progress.report)))
+        // An incomplete promise may be why others were not asked for votes up to what it holds: its prefix counts too.
+        let reports = complete().map(|(_, progress)| &progress.report);
+        quorums.is_phase1(&members).then(|| inherit(self.known_chosen(), reports))
     }
 }
 
@@ -204,6 +206,22 @@ mod tests {
             panic!("a quorum is complete");
         };
         assert_eq!((inheritance.chosen, inheritance.next), (Slot(50), Slot(52)));
+    }
+
+    /// Found by the agreement test (seed 29 of its first version): a2's first chunk says that it holds 50 slots, so a1 is not asked for
+    /// its votes up to there; then a1 and a3 complete the quorum without a2. A leader that starts from what a1 and a3 hold
+    /// would fill chosen slots with noops.
+    #[test]
+    fn s4_the_prefix_of_an_incomplete_promise_counts() {
+        let mut preparing = Preparing::new(ballot(2));
+        let take = |preparing: &mut Preparing, id, chunk| preparing.take(AcceptorId(id), chunk, &quorums());
+        assert_eq!(take(&mut preparing, 1, promise(0, 0, &[1], false)), Step::AskMore(Slot(1)));
+        assert_eq!(take(&mut preparing, 2, promise(50, 50, &[51], false)), Step::AskMore(Slot(51)));
+        assert_eq!(take(&mut preparing, 1, promise(0, 50, &[51], true)), Step::Waiting);
+        let Step::Done(inheritance) = take(&mut preparing, 3, promise(2, 2, &[], true)) else {
+            panic!("a quorum is complete");
+        };
+        assert_eq!((inheritance.chosen, inheritance.entries.len()), (Slot(50), 1));
     }
 
     #[test]

@@ -37,12 +37,13 @@ pub struct Inheritance {
     pub next: Slot,
 }
 
-/// Derives what a leader inherits from the promises of a Phase-1 quorum for its ballot.
-pub fn inherit<'a>(reports: impl Iterator<Item = &'a Report> + Clone) -> Inheritance {
+/// Derives what a leader inherits from the complete promises of a Phase-1 quorum for its ballot, and from `known`: the highest
+/// prefix that any promise of this ballot, complete or not, called chosen. Above that, `reports` tell every vote.
+pub fn inherit<'a>(known: Slot, reports: impl Iterator<Item = &'a Report> + Clone) -> Inheritance {
     // 1. A slot that one acceptor holds, or has dropped, is chosen: its leader said so at the ballot of the vote (S6). So the
     //    highest such prefix among the promises is chosen, and nothing up to it needs a proposal. What this proposer
     //    knew before takes no part: only what a quorum says covers what other ballots may have done meanwhile.
-    let chosen = reports.clone().map(Report::known_chosen).max().unwrap_or(Slot::ZERO);
+    let chosen = reports.clone().map(Report::known_chosen).fold(known, Slot::max);
 
     // 2. Above it, a value may have been chosen at a lower ballot only with the votes of a Phase-2 quorum. That meets the
     //    acceptors heard here, and each of them promised to vote at no lower ballot any more: what it hasn't voted, it
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn s4_without_votes_everything_is_free() {
-        let inheritance = inherit([report(1, 0, &[]), report(1, 0, &[])].iter());
+        let inheritance = inherit(Slot::ZERO, [report(1, 0, &[]), report(1, 0, &[])].iter());
         assert_eq!(inheritance, Inheritance { chosen: Slot(0), entries: Vec::new(), next: Slot(1) });
     }
 
@@ -113,14 +114,15 @@ mod tests {
                 report(1, 0, &[(1, 3, "new")]),
                 report(1, 0, &[(1, 2, "mid")]),
             ];
-            let inheritance = inherit(order.map(|at| all[at].clone()).iter());
+            let inheritance = inherit(Slot::ZERO, order.map(|at| all[at].clone()).iter());
             assert_eq!(texts(&inheritance), vec![(1, "new".to_string())]);
         }
     }
 
     #[test]
     fn s4_a_gap_becomes_a_noop_and_new_slots_start_above_the_last_vote() {
-        let inheritance = inherit([report(1, 2, &[(4, 1, "four")]), report(1, 1, &[(2, 1, "two")])].iter());
+        let inheritance =
+            inherit(Slot::ZERO, [report(1, 2, &[(4, 1, "four")]), report(1, 1, &[(2, 1, "two")])].iter());
         assert_eq!(inheritance.chosen, Slot(2));
         assert_eq!(texts(&inheritance), vec![(3, String::new()), (4, "four".to_string())]);
         assert_eq!(inheritance.next, Slot(5));
@@ -128,14 +130,14 @@ mod tests {
 
     #[test]
     fn s4_a_floor_is_no_vote_and_new_slots_are_not_below_it() {
-        let inheritance = inherit([report(9, 8, &[]), report(1, 3, &[(4, 7, "four")])].iter());
+        let inheritance = inherit(Slot::ZERO, [report(9, 8, &[]), report(1, 3, &[(4, 7, "four")])].iter());
         assert_eq!(inheritance, Inheritance { chosen: Slot(8), entries: Vec::new(), next: Slot(9) });
     }
 
     #[test]
     fn s4_a_held_prefix_shortens_the_proposals_of_all() {
         let votes = [(1, 1, "a"), (2, 1, "b"), (3, 2, "c")];
-        let inheritance = inherit([report(1, 0, &votes), report(1, 2, &[(3, 1, "x")])].iter());
+        let inheritance = inherit(Slot::ZERO, [report(1, 0, &votes), report(1, 2, &[(3, 1, "x")])].iter());
         assert_eq!((inheritance.chosen, texts(&inheritance)), (Slot(2), vec![(3, "c".to_string())]));
     }
 }
