@@ -72,8 +72,12 @@ impl World {
         } else {
             QuorumSystem::majority(ids)
         };
-        let tuning =
-            Tuning { chunk_bytes: random.random_range(1..400), window_slots: 4, ..Tuning::default() };
+        let tuning = Tuning {
+            chunk_bytes: random.random_range(1..400),
+            retained_bytes: random.random_range(200..20_000),
+            window_slots: 4,
+            ..Tuning::default()
+        };
         let mut world = World {
             now_ms: 0,
             queue: BTreeMap::new(),

@@ -64,7 +64,8 @@ type Out = Effects<Record, Timer>;
 pub struct Acceptor {
     config: Config,
     durable: Durable,
-    /// Whether nothing came at the promised ballot for the election timeout; starts over at each message of that ballot.
+    /// Whether nothing came at the promised ballot for the election timeout, or its proposer's connection was closed; over
+    /// with the next message of that ballot.
     leader_silent: bool,
     /// Votes of this batch not yet told: one reply for all that one sync makes durable.
     answer: Option<Accepted>,
@@ -373,7 +374,14 @@ impl Role for Acceptor {
         }
     }
 
-    fn on_link(&mut self, _peer: NodeId, _up: bool, _effects: &mut Out) {}
+    fn on_link(&mut self, peer: NodeId, up: bool, effects: &mut Out) {
+        // Only a process that ended, or a network that gave up, closes a connection: no need to wait out the timeout. If it
+        // was the network and the leader is back, its next word says so before a quorum of acceptors has believed it.
+        if !up && peer == NodeId::Proposer(self.durable.head().promised.proposer) {
+            self.leader_silent = true;
+            effects.cancel_timer(Timer::LeaderSilent);
+        }
+    }
 
     fn end_of_batch(&mut self, effects: &mut Out) {
         self.flush_answer(effects);

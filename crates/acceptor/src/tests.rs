@@ -296,6 +296,22 @@ fn a_leader_is_silent_only_after_the_timeout_and_until_its_next_word() {
 }
 
 #[test]
+fn a_leader_whose_connection_closes_is_silent_at_once_until_its_next_word() {
+    let mut world = World::open();
+    world.one(P1, accept(1, 1, 0, &[]));
+    let mut links = |peer, up| {
+        world.acceptor.on_link(peer, up, &mut Effects::default());
+        world.acceptor.leader_silent
+    };
+    assert!(!links(P2, false), "another proposer's connection says nothing of the leader");
+    assert!(!links(P1, true));
+    assert!(links(P1, false));
+    assert!(links(P1, true), "a connection is not yet a word");
+    world.one(P1, accept(1, 1, 0, &[]));
+    assert!(!world.acceptor.leader_silent);
+}
+
+#[test]
 fn s12_an_acceptor_that_is_not_open_votes_on_nothing() {
     let mut world = World::empty();
     for prepared in [false, true] {
