@@ -93,7 +93,7 @@ tuning! {
     /// Connections that one daemon serves at once; more are closed at the door.
     connections = 20_000, 1;
     /// Bytes of one journal segment.
-    segment_bytes = 64 << 20, 1 << 16;
+    segment_bytes = 16 << 20, 1 << 16;
     /// Milliseconds of quiet after which an acceptor seals its journal.
     seal_ms = 200, 1;
 }
