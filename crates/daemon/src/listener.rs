@@ -1,18 +1,18 @@
 //! Takes callers in: a handshake within `hello_timeout_ms`, the checks at the door, then reading until the end.
 //!
 //! Handshakes under way are bounded; when too many callers say nothing, the one that has been silent longest is closed, so
-//! that a crowd of slow callers can't keep a quick one out. A caller that is refused is told why.
+//! that a crowd of slow callers can't keep a quick one out. A caller that is refused is told why. Callers that come and go are
+//! logged at debug level only: the side that dials logs what changes, and some dial again and again for good reasons.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use synod_protocol::NodeId;
 use synod_protocol::link::{self, LinkError};
 use synod_protocol::wire::Payload;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, sleep};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::connection::{self, Events};
 use crate::door::Door;
@@ -88,9 +88,9 @@ async fn take_in<M: Payload>(
     match link {
         Ok(link) => {
             let peer = link.hello.from;
-            log(peer, "connected");
+            debug!(%peer, "caller connected");
             let why = connection::serve(&door, link, &events).await;
-            log(peer, &why);
+            debug!(%peer, %why, "caller gone");
         }
         // Someone who only looks whether the port is open, such as a health check.
         Err(LinkError::ClosedEarly) => debug!("a caller left before its hello"),
@@ -105,13 +105,5 @@ async fn take_in<M: Payload>(
 fn note_refused(door: &Door, why: &str) {
     if let Some(total) = door.counts.refused.note() {
         warn!(%why, total, "refused a caller");
-    }
-}
-
-/// Clients come and go; roles don't.
-fn log(peer: NodeId, state: &str) {
-    match peer {
-        NodeId::Client(_) => debug!(%peer, state, "caller"),
-        NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_) => info!(%peer, state, "caller"),
     }
 }
