@@ -33,7 +33,7 @@ use crate::{dialer, listener};
 
 /// Events in one batch, at most: timers and writes wait no longer than that.
 const BATCH_EVENTS: usize = 4_096;
-/// How long a stopping process tries to hand what it has answered to the kernel.
+/// See [`Shell::last_writes`].
 const LAST_WRITES: Duration = Duration::from_millis(200);
 
 type Out<R> = Effects<<R as Role>::Record, <R as Role>::Timer>;
@@ -52,6 +52,8 @@ pub(crate) struct Shell<R: Role, S> {
     sleep: Pin<Box<Sleep>>,
     /// Why the process should end.
     stop: Option<&'static str>,
+    /// How long what was answered may take to reach the kernel when the process ends.
+    pub(crate) last_writes: Duration,
 }
 
 impl<R, S> Shell<R, S>
@@ -81,6 +83,7 @@ where
             idle_at: Some(now),
             sleep,
             stop: None,
+            last_writes: LAST_WRITES,
         }
     }
 
@@ -231,7 +234,7 @@ where
 
     async fn shut_down(mut self) -> Result<(), Failure> {
         info!(why = self.stop, "stops");
-        self.peers.drain(Instant::now() + LAST_WRITES).await;
+        self.peers.drain(Instant::now() + self.last_writes).await;
         self.storage.on_shutdown().map_err(|error| self.broken("close its storage", &error))?;
         info!("stopped");
         Ok(())

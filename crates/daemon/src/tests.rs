@@ -176,7 +176,8 @@ impl World {
             end_of_batch: toy.end_of_batch,
         };
         let (events, inbox) = mpsc::unbounded_channel();
-        let shell = Shell::new(node, self.cluster.clone(), role, disk, (events.clone(), inbox));
+        let mut shell = Shell::new(node, self.cluster.clone(), role, disk, (events.clone(), inbox));
+        shell.last_writes = PATIENCE;
         let door = shell.door();
         let task = tokio::spawn(shell.run(self.listener(node)));
         Running { door, events, sees, standing, task }

@@ -105,10 +105,14 @@ async fn a_learner_dials_acceptors_proposers_and_lower_learners_and_dials_again(
 }
 
 #[test]
-fn an_acceptor_dials_nobody() {
-    let text = "name = \"x\"\n[[acceptors]]\nid = 1\naddress = \"h:1\"\n[[acceptors]]\nid = 2\naddress = \"h:2\"\n\
-                [[proposers]]\nid = 1\naddress = \"h:3\"\n[[learners]]\nid = 1\naddress = \"h:4\"\n";
-    let cluster = Cluster::parse(text, &[]).unwrap();
+fn each_role_dials_those_below_it() {
+    let mut text = String::from("name = \"x\"\n");
+    for (place, table) in (1..).zip(["acceptors", "proposers", "learners"]) {
+        for id in 1..=2 {
+            text += &format!("[[{table}]]\nid = {id}\naddress = \"host:{place}{id}\"\n");
+        }
+    }
+    let cluster = Cluster::parse(&text, &[]).unwrap();
     let dialed = |node: NodeId| {
         crate::dialer::below(node, &cluster)
             .iter()
@@ -118,5 +122,6 @@ fn an_acceptor_dials_nobody() {
     };
     assert_eq!(dialed(A1.into()), "");
     assert_eq!(dialed(P1.into()), "a1 a2");
-    assert_eq!(dialed(L1.into()), "a1 a2 p1");
+    assert_eq!(dialed(L1.into()), "a1 a2 p1 p2");
+    assert_eq!(dialed(LearnerId(2).into()), "a1 a2 p1 p2 l1");
 }

@@ -41,6 +41,24 @@ async fn i14_a_slow_peer_loses_messages_and_recovers() {
 }
 
 #[tokio::test]
+async fn what_was_answered_is_written_even_to_a_peer_that_lags() {
+    let mut world = World::new(1, "").await;
+    let plan = ToyPlan { on_message: Box::new(flood), ..ToyPlan::default() };
+    let mut acceptor = world.run(A1, plan, Disk::default());
+    let mut client = world.call(world.own(CLIENT, None), A1).await.unwrap();
+    send(&mut client, [status(1)]);
+    assert_eq!(acceptor.sees().await, Seen::Link(CLIENT.into(), true));
+    assert!(matches!(acceptor.sees().await, Seen::Message(..)));
+    acceptor.events.send(Event::Stop("test")).unwrap();
+    for id in 0..REPLIES {
+        let reply = receive::<ToClient>(&mut client).await;
+        assert!(matches!(reply, ToClient::ReadReplies(replies) if replies[0].id == id));
+    }
+    assert!(is_closed(&mut client).await);
+    patient(acceptor.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn i14_a_connection_is_not_read_beyond_its_budget() {
     let mut world = World::new(1, "inbound_bytes = 65536").await;
     let listener = world.listener(A1.into());
