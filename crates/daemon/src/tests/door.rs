@@ -99,6 +99,17 @@ async fn i14_garbage_and_misdirected_messages_close_their_connection_alone() {
 }
 
 #[tokio::test]
+async fn i14_a_closed_connection_gives_its_place_back_though_the_caller_holds_on() {
+    let mut world = World::new(1, "connections = 1").await;
+    let _acceptor = world.acceptor(1, Disk::default());
+    let mut misdirecting = world.call(world.own(CLIENT, None), A1).await.unwrap();
+    send(&mut misdirecting, [quorum_read(1)]);
+    assert!(is_closed(&mut misdirecting).await);
+    assert!(world.call(world.own(ClientId(12), None), A1).await.is_ok());
+    drop(misdirecting);
+}
+
+#[tokio::test]
 async fn i14_a_crowd_of_silent_callers_does_not_keep_a_quick_one_out() {
     let mut world = World::new(1, "hello_timeout_ms = 60000").await;
     let listener = world.listener(A1.into());
