@@ -1,1 +1,265 @@
 //! Synod's learner: the state.
+//!
+//! It subscribes to the leader's stream of chosen slots, fetches what it missed from acceptors and peers, applies every slot in
+//! order (S7), and answers the clients attached to it: replies to their calls (S9), and reads. A linearizable read asks a
+//! Phase-1 quorum of acceptors for the highest slot voted on, waits until that is applied, and is answered from this
+//! learner's own state (S10; Charapko et al., "Linearizable Quorum Reads in Paxos", 2019). Commands of clients that can't reach the
+//! leader are forwarded; sessions that were idle for their whole time are proposed to expire. Absent on purpose: any disk (a learner that
+//! was restarted learns again from the first slot), clocks, files and sockets.
+
+mod attach;
+mod catch_up;
+mod expiry;
+mod forward;
+mod learning;
+mod log;
+mod outgoing;
+mod reads;
+mod serving;
+
+use std::collections::BTreeSet;
+
+use synod_protocol::cluster::{Cluster, Limits};
+use synod_protocol::hello::Standing;
+use synod_protocol::message::{LearnerStatus, Status, ToClient, ToLearner};
+use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
+use synod_protocol::tuning::Tuning;
+use synod_protocol::{Ballot, LearnerId, NodeId, ProposerId, QuorumSystem};
+use synod_store::{MemoryStorage, StateMachine, Storage};
+use tracing::info;
+
+use attach::Attachments;
+use catch_up::CatchUp;
+use expiry::Idle;
+use forward::Forwarded;
+use log::Log;
+use outgoing::Outgoing;
+use reads::Reads;
+
+/// What a learner is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// Who it is.
+    pub id: LearnerId,
+    /// 64 random bits drawn for this life of the process: its read rounds and tags count from there, so that an answer to
+    /// an earlier life is never taken for one to this life (S10).
+    pub life: u64,
+    /// The acceptors and their quorums.
+    pub quorums: QuorumSystem,
+    /// The proposers of the cluster file.
+    pub proposers: BTreeSet<ProposerId>,
+    /// The other learners of the cluster file.
+    pub peers: BTreeSet<LearnerId>,
+    /// What decides how a command applies.
+    pub limits: Limits,
+    /// Timeouts and limits of this process.
+    pub tuning: Tuning,
+}
+
+impl Config {
+    /// The part of a cluster file that learner `id` needs; `life` must be drawn at random for each start.
+    pub fn new(id: LearnerId, life: u64, cluster: &Cluster) -> Config {
+        Config {
+            id,
+            life,
+            quorums: cluster.quorums.clone(),
+            proposers: cluster.proposers.keys().copied().collect(),
+            peers: cluster.learners.keys().copied().filter(|peer| *peer != id).collect(),
+            limits: cluster.limits,
+            tuning: cluster.tuning.clone(),
+        }
+    }
+}
+
+/// A learner's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Subscribe again.
+    Subscribe,
+    /// A slot known to be chosen is still missing, or a Fetch was not answered.
+    CatchUp,
+    /// A read's round may lack answers.
+    Round,
+    /// A read may wait for a slot that nobody settles.
+    Settle,
+    /// Look for sessions that were idle for their whole time.
+    Sweep,
+}
+
+pub(crate) type Out = Effects<Never, Timer>;
+
+/// A learner over a storage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Learner<S = MemoryStorage> {
+    config: Config,
+    machine: StateMachine<S>,
+    log: Log,
+    catch_up: CatchUp,
+    reads: Reads,
+    attachments: Attachments,
+    forwarded: Forwarded,
+    idle: Idle,
+    /// Answers of this batch, grouped by client; empty between batches.
+    outgoing: Outgoing,
+    /// The highest ballot that streamed to it.
+    leader: Ballot,
+    /// Acceptors, proposers and peers with a connection.
+    linked: BTreeSet<NodeId>,
+}
+
+impl<S: Storage> Learner<S> {
+    /// A learner that has applied nothing, over an empty storage.
+    pub fn new(config: Config, storage: S) -> Learner<S> {
+        let tuning = &config.tuning;
+        Learner {
+            machine: StateMachine::new(config.limits, storage),
+            log: Log::new(tuning.learner_buffer_bytes, tuning.learner_tail_bytes),
+            catch_up: CatchUp::new(config.id, &config.quorums, &config.peers),
+            reads: Reads::new(config.life, tuning.waiting_reads),
+            attachments: Attachments::new(config.limits.sessions.saturating_mul(2)),
+            forwarded: Forwarded::new(config.life),
+            idle: Idle::default(),
+            outgoing: Outgoing::new(tuning.peer_queue_bytes / 2),
+            leader: Ballot::NONE,
+            linked: BTreeSet::new(),
+            config,
+        }
+    }
+
+    /// The replicated state at the applied slot.
+    pub fn machine(&self) -> &StateMachine<S> {
+        &self.machine
+    }
+
+    /// How it is.
+    pub fn status(&self) -> LearnerStatus {
+        LearnerStatus {
+            applied: self.machine.applied(),
+            known: self.log.known(),
+            chain: self.machine.chain(),
+            keys: self.machine.storage().len(),
+            sessions: self.machine.session_count(),
+            waiting_reads: self.reads.len(),
+            leader: self.leader,
+        }
+    }
+
+    /// Whoever streamed at the highest ballot, while there is a connection to it.
+    fn leader(&self) -> Option<ProposerId> {
+        let leader = self.leader.proposer;
+        self.is_linked(leader).then_some(leader)
+    }
+
+    fn is_linked(&self, node: impl Into<NodeId>) -> bool {
+        self.linked.contains(&node.into())
+    }
+
+    fn linked_proposers(&self) -> impl Iterator<Item = ProposerId> {
+        self.config.proposers.iter().copied().filter(|proposer| self.is_linked(*proposer))
+    }
+
+    /// Refuses what comes from outside the cluster file.
+    fn check_sender(&self, from: NodeId) -> Result<(), Misdirected> {
+        let known = match from {
+            NodeId::Acceptor(from) => self.config.quorums.contains(from),
+            NodeId::Proposer(from) => self.config.proposers.contains(&from),
+            NodeId::Learner(from) => self.config.peers.contains(&from),
+            NodeId::Client(_) => true,
+        };
+        if known { Ok(()) } else { Err(Misdirected::new(from, "it isn't in this process's cluster file")) }
+    }
+}
+
+impl<S: Storage> Role for Learner<S> {
+    type Message = ToLearner;
+    type Record = Never;
+    type Timer = Timer;
+
+    fn on_start(&mut self, effects: &mut Out) {
+        info!(id = %self.config.id, "learns from the first slot");
+        effects.set_timer(Timer::Subscribe, Delay::exactly(self.config.tuning.subscribe_ms));
+        effects.set_timer(Timer::Sweep, self.sweep_delay());
+    }
+
+    fn on_message(&mut self, from: NodeId, message: ToLearner, effects: &mut Out) -> Result<(), Misdirected> {
+        self.check_sender(from)?;
+        match (message, from) {
+            (ToLearner::Chosen(chosen), NodeId::Proposer(from)) => self.on_chosen(from, chosen, effects)?,
+            (ToLearner::Fetched(fetched), NodeId::Acceptor(_) | NodeId::Learner(_)) => {
+                self.on_fetched(from, fetched, effects)?;
+            }
+            (ToLearner::QuorumReadReply { round, highest }, NodeId::Acceptor(from)) => {
+                self.on_quorum_read_reply(from, round, highest);
+            }
+            (ToLearner::Refused { tag, reason }, NodeId::Proposer(from)) => {
+                self.on_refused(from, tag, reason, effects);
+            }
+            (ToLearner::Fetch(fetch), NodeId::Learner(from)) => self.on_fetch(from, fetch, effects),
+            (ToLearner::Attach(attach), NodeId::Client(from)) => self.on_attach(from, attach, effects),
+            (ToLearner::Read(reads), NodeId::Client(from)) => self.on_read(from, reads),
+            (ToLearner::Forward(propose), NodeId::Client(from)) => self.on_forward(from, propose, effects),
+            (ToLearner::Status { request }, NodeId::Client(from)) => {
+                effects.send(from, ToClient::Status { request, status: Status::Learner(self.status()) });
+            }
+            (
+                ToLearner::Chosen(_)
+                | ToLearner::Fetched(_)
+                | ToLearner::QuorumReadReply { .. }
+                | ToLearner::Refused { .. }
+                | ToLearner::Fetch(_)
+                | ToLearner::Attach(_)
+                | ToLearner::Read(_)
+                | ToLearner::Forward(_)
+                | ToLearner::Status { .. },
+                from,
+            ) => return Err(Misdirected::new(from, "another role sends this message")),
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer, effects: &mut Out) {
+        match timer {
+            Timer::Subscribe => self.on_subscribe_timer(effects),
+            Timer::CatchUp => self.on_catch_up_timer(effects),
+            Timer::Round => self.on_round_timer(effects),
+            Timer::Settle => self.on_settle_timer(effects),
+            Timer::Sweep => self.on_sweep_timer(effects),
+        }
+    }
+
+    fn on_link(&mut self, peer: NodeId, up: bool, effects: &mut Out) {
+        match (peer, up) {
+            (NodeId::Client(_), true) => {}
+            (NodeId::Client(client), false) => self.on_client_gone(client),
+            (NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_), false) => {
+                self.linked.remove(&peer);
+            }
+            (NodeId::Acceptor(acceptor), true) => {
+                self.linked.insert(peer);
+                self.ask_for_round(acceptor, effects);
+            }
+            (NodeId::Proposer(proposer), true) => {
+                self.linked.insert(peer);
+                self.subscribe(proposer, effects);
+            }
+            (NodeId::Learner(_), true) => {
+                self.linked.insert(peer);
+            }
+        }
+    }
+
+    fn end_of_batch(&mut self, effects: &mut Out) {
+        self.watch_gap(effects);
+        self.answer_ready_reads();
+        self.begin_round(effects);
+        self.watch_unsettled(effects);
+        self.outgoing.flush(effects);
+    }
+
+    fn standing(&self) -> Standing {
+        Standing::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -199,3 +199,28 @@ fn s7_equal_logs_have_equal_chains_and_other_logs_differ_from_their_first_differ
     assert_eq!(one[..3], other[..3]);
     assert!((3..5).all(|at| one[at] != other[at]));
 }
+
+#[test]
+fn s7_chains_differ_where_only_replies_do() {
+    let run = |key_bytes| {
+        let mut machine = StateMachine::new(Limits { key_bytes, ..LIMITS }, MemoryStorage::default());
+        let s = open(&mut machine, 1).unwrap();
+        apply(&mut machine, &[call(s, 1, 1, Operation::Delete { key: b"1234" })]);
+        (machine.storage().len(), machine.chain())
+    };
+    let ((keys, one), (same_keys, other)) = (run(4), run(3));
+    assert_eq!(keys, same_keys);
+    assert_ne!(one, other);
+}
+
+#[test]
+fn golden_chain_of_a_small_log() {
+    let mut machine = machine();
+    let s = open(&mut machine, 1).unwrap();
+    apply(&mut machine, &[put(s, 1, b"a", b"1"), put(s, 2, b"b", b"2")]);
+    apply(&mut machine, &[call(s, 3, 2, Operation::Delete { key: b"a" }), Command::Open { nonce: 2 }]);
+    apply(&mut machine, &[Command::Expire { session: s, renewed: Slot(3) }, put(s, 4, b"c", b"3")]);
+    machine.apply(Slot(5), &Value::new(Bytes::from_static(&[1, 0, 0, 0, 99])));
+    let chain = format!("{:016x}", machine.chain());
+    assert_eq!(chain, "353477e291069eac", "a changed chain makes old and new releases disagree");
+}

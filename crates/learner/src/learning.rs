@@ -1,0 +1,174 @@
+//! How a learner learns: the leader's stream, Fetch and its answers, in slot order into the state machine (S7).
+
+use synod_protocol::command::Outcome;
+use synod_protocol::message::{
+    AttachState, Chosen, Fetch, Fetched, ToAcceptor, ToClient, ToLearner, ToProposer,
+};
+use synod_protocol::role::{Delay, Misdirected};
+use synod_protocol::{Ballot, LearnerId, NodeId, ProposerId, Slot, Value};
+use synod_store::{Applied, Storage};
+use tracing::{debug, error, info};
+
+use crate::log::Contradiction;
+use crate::{Learner, Out, Timer};
+
+impl<S: Storage> Learner<S> {
+    /// Chosen slots from a leader. A deposed leader's are as chosen as any other's; only who leads isn't told by them.
+    pub(crate) fn on_chosen(
+        &mut self,
+        from: ProposerId,
+        chosen: Chosen,
+        effects: &mut Out,
+    ) -> Result<(), Misdirected> {
+        let Chosen { ballot, prefix, first, values } = chosen;
+        if ballot.proposer != from || ballot.is_none() {
+            return Err(Misdirected::new(from, format!("S5: ballot {ballot} isn't its own")));
+        }
+        if ballot > self.leader {
+            info!(%ballot, slot = %prefix, "follows this leader's stream");
+            self.leader = ballot;
+        } else if ballot < self.leader {
+            self.ignore_deposed_leader(from, ballot);
+        }
+        self.log.note_known(prefix);
+        self.learn(from.into(), first, values, effects)
+    }
+
+    /// Values from an acceptor's held prefix, or applied by a peer: chosen, whenever they come.
+    pub(crate) fn on_fetched(
+        &mut self,
+        from: NodeId,
+        fetched: Fetched,
+        effects: &mut Out,
+    ) -> Result<(), Misdirected> {
+        let Fetched { first, values, held, floor: _ } = fetched;
+        let awaited = self.catch_up.answered(from, first);
+        self.log.note_known(held);
+        let before = self.log.next();
+        self.learn(from, first, values, effects)?;
+        let moved = self.log.next() > before;
+        match (awaited, moved) {
+            (true, true) => self.fetch(effects),
+            // It has nothing for us; the timer asks the next.
+            (true, false) => self.catch_up.turn(),
+            (false, true) => {}
+            (false, false) => self.ignore_stale_fetched(from, first),
+        }
+        Ok(())
+    }
+
+    /// A peer is behind.
+    pub(crate) fn on_fetch(&mut self, from: LearnerId, fetch: Fetch, effects: &mut Out) {
+        effects.send(from, ToLearner::Fetched(self.log.serve(fetch, self.config.tuning.chunk_bytes)));
+    }
+
+    fn learn(
+        &mut self,
+        from: NodeId,
+        first: Slot,
+        values: Vec<Value>,
+        effects: &mut Out,
+    ) -> Result<(), Misdirected> {
+        if first < Slot::FIRST && !values.is_empty() {
+            return Err(Misdirected::new(from, "slots count from 1"));
+        }
+        for (offset, value) in (0..).zip(values) {
+            if let Err(Contradiction(slot)) = self.log.learn(first.plus(offset), value) {
+                error!(%from, %slot, "S7: was told another value for a slot that is learned; keeps what it has");
+                return Err(Misdirected::new(
+                    from,
+                    format!("S7: slot {slot} was learned with another value"),
+                ));
+            }
+            while let Some((slot, value)) = self.log.take_next() {
+                let applied = self.machine.apply(slot, &value);
+                self.route(slot, applied, effects);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the attached clients what came of a slot.
+    fn route(&mut self, slot: Slot, applied: Applied, effects: &mut Out) {
+        for (session, client) in self.attachments.opened_at(slot) {
+            let state = if self.machine.is_open(session) { AttachState::Open } else { AttachState::Ended };
+            if state == AttachState::Ended {
+                self.attachments.detach(session);
+            }
+            effects.send(client, ToClient::Attached { session: Some(session), state });
+        }
+        for opened in applied.opened {
+            if let Some(client) = self.attachments.detach_nonce(opened.nonce) {
+                if let Some(session) = opened.session {
+                    self.attachments.attach(session, client);
+                }
+                effects.send(client, ToClient::Opened(opened));
+            }
+        }
+        for reply in applied.replies {
+            let client = match reply.outcome {
+                Outcome::Closed => self.attachments.detach(reply.session),
+                Outcome::Put | Outcome::Deleted { .. } | Outcome::Renewed | Outcome::Refused(_) => {
+                    self.attachments.client(reply.session)
+                }
+            };
+            if let Some(client) = client {
+                self.outgoing.reply(client, reply);
+            }
+        }
+        for session in applied.expired {
+            info!(%session, %slot, "expired");
+            if let Some(client) = self.attachments.detach(session) {
+                self.outgoing.ended(client, session);
+            }
+        }
+    }
+
+    pub(crate) fn subscribe(&self, proposer: ProposerId, effects: &mut Out) {
+        effects.send(proposer, ToProposer::Subscribe { next: self.log.next() });
+    }
+
+    pub(crate) fn on_subscribe_timer(&mut self, effects: &mut Out) {
+        self.linked_proposers().for_each(|proposer| self.subscribe(proposer, effects));
+        effects.set_timer(Timer::Subscribe, Delay::exactly(self.config.tuning.subscribe_ms));
+    }
+
+    /// Starts to watch a gap that no timer watches.
+    pub(crate) fn watch_gap(&mut self, effects: &mut Out) {
+        if self.log.gap().is_some() && !self.catch_up.is_watching() {
+            self.catch_up.watch(self.log.next());
+            effects.set_timer(Timer::CatchUp, Delay::exactly(self.config.tuning.catch_up_ms));
+        }
+    }
+
+    pub(crate) fn on_catch_up_timer(&mut self, effects: &mut Out) {
+        if self.catch_up.is_stuck(self.log.next()) {
+            self.fetch(effects);
+        }
+    }
+
+    /// Asks for the lowest gap, if there is one and somebody to ask.
+    fn fetch(&mut self, effects: &mut Out) {
+        let Some(gap) = self.log.gap() else { return };
+        let Some(source) = self.catch_up.ask(gap.first, &self.linked) else { return };
+        debug!(%source, slots = %gap, "fetches what it missed");
+        let fetch = Fetch { first: gap.first, last: gap.last };
+        match source {
+            NodeId::Acceptor(acceptor) => effects.send(acceptor, ToAcceptor::Fetch(fetch)),
+            NodeId::Learner(peer) => effects.send(peer, ToLearner::Fetch(fetch)),
+            NodeId::Proposer(_) | NodeId::Client(_) => unreachable!("the ring holds acceptors and learners"),
+        }
+        self.catch_up.watch(gap.first);
+        effects.set_timer(Timer::CatchUp, Delay::exactly(self.config.tuning.catch_up_ms));
+    }
+
+    /// Its values are chosen all the same; it doesn't lead any more.
+    fn ignore_deposed_leader(&self, from: ProposerId, ballot: Ballot) {
+        debug!(%from, %ballot, leader = %self.leader, "takes a deposed leader's values, not its claim to lead");
+    }
+
+    /// An answer that comes late, or twice: all it holds is applied.
+    fn ignore_stale_fetched(&self, from: NodeId, first: Slot) {
+        debug!(%from, %first, next = %self.log.next(), "ignores a Fetched that tells nothing new");
+    }
+}

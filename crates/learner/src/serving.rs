@@ -1,0 +1,217 @@
+//! How a learner serves clients: attachments, reads (S10), forwarded commands, expiry of idle sessions.
+
+use bytes::Bytes;
+use synod_protocol::command::{self, BatchBuilder, Command, SessionId};
+use synod_protocol::message::{
+    Attach, AttachState, Consistency, NotTaken, Propose, Read, ReadOutcome, ReadReply, ToAcceptor, ToClient,
+    ToProposer,
+};
+use synod_protocol::role::Delay;
+use synod_protocol::{AcceptorId, ClientId, ProposerId, Slot};
+use synod_store::Storage;
+use tracing::{debug, warn};
+
+use crate::expiry::SWEEPS;
+use crate::reads::Waiting;
+use crate::{Learner, Out, Timer};
+
+impl<S: Storage> Learner<S> {
+    pub(crate) fn on_attach(&mut self, from: ClientId, attach: Attach, effects: &mut Out) {
+        match attach {
+            Attach::Nonce(nonce) => self.on_attach_nonce(from, nonce, effects),
+            Attach::Session { session, pending } => self.on_attach_session(from, session, pending, effects),
+        }
+    }
+
+    fn on_attach_nonce(&mut self, from: ClientId, nonce: u128, effects: &mut Out) {
+        let session = self.machine.session_of(nonce);
+        if session.is_none() && self.attachments.is_full() {
+            return self.ignore_attach_over_limit(from);
+        }
+        let state = if session.is_some() { AttachState::Open } else { AttachState::Behind };
+        effects.send(from, ToClient::Attached { session: None, state });
+        match session {
+            Some(session) => {
+                self.attachments.attach(session, from);
+                effects.send(from, ToClient::Opened(command::Opened { nonce, session: Some(session) }));
+            }
+            None => self.attachments.attach_nonce(nonce, from),
+        }
+    }
+
+    fn on_attach_session(
+        &mut self,
+        from: ClientId,
+        session: SessionId,
+        mut pending: Vec<u64>,
+        effects: &mut Out,
+    ) {
+        let state = if self.machine.applied() < session.slot {
+            AttachState::Behind
+        } else if self.machine.is_open(session) {
+            AttachState::Open
+        } else {
+            AttachState::Ended
+        };
+        match state {
+            AttachState::Behind if self.attachments.is_full() => return self.ignore_attach_over_limit(from),
+            AttachState::Open | AttachState::Behind => self.attachments.attach(session, from),
+            AttachState::Ended => {}
+        }
+        effects.send(from, ToClient::Attached { session: Some(session), state });
+        // No more than a window of calls can wait, so no more are looked up.
+        pending.truncate(usize::try_from(self.config.limits.session_window).unwrap_or(usize::MAX));
+        for reply in self.machine.kept_replies(session, &pending) {
+            self.outgoing.reply(from, reply);
+        }
+    }
+
+    /// An attachment costs memory until its client goes; the client asks again.
+    fn ignore_attach_over_limit(&self, from: ClientId) {
+        warn!(%from, "ignores an Attach: as many wait as may");
+    }
+
+    pub(crate) fn on_read(&mut self, from: ClientId, reads: Vec<Read>) {
+        for Read { id, key, consistency } in reads {
+            let key = (key.len() as u64 <= self.config.limits.key_bytes).then_some(key);
+            match consistency {
+                Consistency::Stale => self.answer(&Waiting { client: from, id, key }),
+                Consistency::Linearizable => {
+                    if !self.reads.arrive(Waiting { client: from, id, key }) {
+                        self.answer_busy(from, id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, read: &Waiting) {
+        if self.outgoing.is_full_for(read.client) {
+            return self.answer_busy(read.client, read.id);
+        }
+        let value: Option<Bytes> = read.key.as_ref().and_then(|key| self.machine.get(key));
+        let reply =
+            ReadReply { id: read.id, slot: self.machine.applied(), outcome: ReadOutcome::Value(value) };
+        self.outgoing.read_reply(read.client, reply);
+    }
+
+    fn answer_busy(&mut self, client: ClientId, id: u64) {
+        let outcome = ReadOutcome::Busy { retry_ms: self.config.tuning.busy_retry_ms };
+        self.outgoing.read_reply(client, ReadReply { id, slot: self.machine.applied(), outcome });
+    }
+
+    pub(crate) fn on_quorum_read_reply(&mut self, from: AcceptorId, round: u64, highest: Slot) {
+        if !self.reads.answer(from, round, highest) {
+            self.ignore_stale_quorum_read_reply(from, round);
+        }
+    }
+
+    /// An answer to an earlier round tells of a time before the reads of this one arrived (S10).
+    fn ignore_stale_quorum_read_reply(&self, from: AcceptorId, round: u64) {
+        debug!(%from, round, "ignores an answer to another round, or a repeated one");
+    }
+
+    pub(crate) fn answer_ready_reads(&mut self) {
+        for read in self.reads.take_ready(self.machine.applied()) {
+            self.answer(&read);
+        }
+    }
+
+    /// Begins a round for the reads that have arrived, and sees that a timer watches it.
+    pub(crate) fn begin_round(&mut self, effects: &mut Out) {
+        if let Some(round) = self.reads.begin(&self.config.quorums) {
+            for acceptor in self.config.quorums.acceptors() {
+                effects.send(acceptor, ToAcceptor::QuorumRead { round });
+            }
+        }
+        if self.reads.watched_round.is_none() && self.reads.round_in_flight().is_some() {
+            self.reads.watched_round = self.reads.round_in_flight();
+            effects.set_timer(Timer::Round, Delay::exactly(self.config.tuning.resend_ms));
+        }
+    }
+
+    /// Asks again where no answer came, if the round is still the one that the timer was set for.
+    pub(crate) fn on_round_timer(&mut self, effects: &mut Out) {
+        if self.reads.watched_round.take() == self.reads.round_in_flight() {
+            for acceptor in self.config.quorums.acceptors() {
+                self.ask_for_round(acceptor, effects);
+            }
+        }
+    }
+
+    pub(crate) fn ask_for_round(&self, acceptor: AcceptorId, effects: &mut Out) {
+        if let Some(round) = self.reads.round_without(acceptor) {
+            effects.send(acceptor, ToAcceptor::QuorumRead { round });
+        }
+    }
+
+    /// Sees that a timer watches reads that wait for a slot.
+    pub(crate) fn watch_unsettled(&mut self, effects: &mut Out) {
+        let highest = self.reads.highest_unsettled(Slot(u64::MAX));
+        if self.reads.watched_slot.is_none() && highest.is_some() {
+            self.reads.watched_slot = highest;
+            effects.set_timer(Timer::Settle, Delay::exactly(self.config.tuning.settle_ms));
+        }
+    }
+
+    /// Reads have waited for long: a slot that nobody is known to have chosen may hold a dead leader's vote.
+    pub(crate) fn on_settle_timer(&mut self, effects: &mut Out) {
+        let watched = self.reads.watched_slot.take();
+        let slot = watched.and_then(|watched| self.reads.highest_unsettled(watched));
+        if let Some(slot) = slot.filter(|slot| *slot > self.log.known()) {
+            debug!(%slot, known = %self.log.known(), "reads wait for an unsettled slot");
+            self.linked_proposers().for_each(|proposer| effects.send(proposer, ToProposer::Settle { slot }));
+        }
+    }
+
+    pub(crate) fn on_forward(&mut self, from: ClientId, propose: Propose, effects: &mut Out) {
+        let Propose { tag, commands } = propose;
+        let refuse = |reason, effects: &mut Out| effects.send(from, ToClient::Refused { tag, reason });
+        if command::count(&commands).is_none_or(|count| count == 0) {
+            return refuse(NotTaken::Malformed, effects);
+        }
+        let Some(leader) = self.leader() else {
+            return refuse(NotTaken::NotLeader { leader: None }, effects);
+        };
+        let tag = self.forwarded.tag_for(from, tag);
+        effects.send(leader, ToProposer::Propose(Propose { tag, commands }));
+    }
+
+    /// A proposer didn't take what was forwarded: the client hears it; commands of our own are proposed again by themselves.
+    pub(crate) fn on_refused(&mut self, from: ProposerId, tag: u64, reason: NotTaken, effects: &mut Out) {
+        match self.forwarded.take(tag) {
+            Some((client, tag)) => effects.send(client, ToClient::Refused { tag, reason }),
+            None => self.ignore_unknown_refusal(from, tag),
+        }
+    }
+
+    /// Of an Expire, of an earlier life, or repeated.
+    fn ignore_unknown_refusal(&self, from: ProposerId, tag: u64) {
+        debug!(%from, tag, "ignores a refusal that no client waits for");
+    }
+
+    pub(crate) fn on_client_gone(&mut self, client: ClientId) {
+        self.attachments.forget(client);
+        self.reads.forget(client);
+    }
+
+    pub(crate) fn sweep_delay(&self) -> Delay {
+        Delay::exactly(self.config.tuning.session_ttl_ms.div_ceil(SWEEPS))
+    }
+
+    /// Proposes that sessions expire which were idle for their whole time; again at each sweep while they are there.
+    pub(crate) fn on_sweep_timer(&mut self, effects: &mut Out) {
+        effects.set_timer(Timer::Sweep, self.sweep_delay());
+        let idle = self.idle.sweep(self.machine.renewals());
+        let Some(leader) = self.leader() else { return };
+        let most = usize::try_from(self.config.tuning.batch_commands).unwrap_or(usize::MAX);
+        for some in idle.chunks(most) {
+            let mut batch = BatchBuilder::default();
+            some.iter().for_each(|(session, renewed)| {
+                batch.push(&Command::Expire { session: *session, renewed: *renewed });
+            });
+            let (tag, (commands, _)) = (self.forwarded.tag(), batch.finish());
+            effects.send(leader, ToProposer::Propose(Propose { tag, commands }));
+        }
+    }
+}
