@@ -340,7 +340,8 @@ impl Role for Acceptor {
         if self.durable.cluster().is_none() {
             warn!(
                 formation = ?self.durable.head().formation,
-                "its disk isn't open in any cluster, so it votes on nothing: form a new cluster with `synod admin form`; in a                  cluster that is formed already this disk was lost or replaced, and must be readmitted"
+                "its disk isn't open in any cluster, so it votes on nothing: form a new cluster with `synod admin form`; in a \
+                 cluster that is formed already this disk was lost or replaced, and must be readmitted"
             );
         }
         // A leader that was alive before the restart is given a whole election timeout to be heard again.
