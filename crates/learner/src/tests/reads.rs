@@ -82,6 +82,17 @@ fn s10_the_answer_that_completes_the_quorum_counts_too() {
 }
 
 #[test]
+fn s10_the_quorum_of_a_read_is_a_phase1_quorum() {
+    let (mut driver, _) = with_old();
+    driver.learner.config.quorums = QuorumSystem::flexible((1..=5).map(AcceptorId), 4, 2).unwrap();
+    driver.hear(C7, reads(&[1]));
+    for acceptor in 1..=3 {
+        assert_eq!(answer(&mut driver, acceptor, LIFE + 1, 2), [], "two of them could have missed a vote");
+    }
+    assert_eq!(answers(&answer(&mut driver, 5, LIFE + 1, 2), C7), [(1, 2, some("old"))]);
+}
+
+#[test]
 fn s10_a_read_never_joins_a_round_that_began_before_it_arrived() {
     let (mut driver, session) = with_old();
     driver.hear(C7, reads(&[1]));
