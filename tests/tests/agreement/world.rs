@@ -1,54 +1,55 @@
-//! Agreement under random faults: the roles that ship, on a network that loses, repeats, delays and cuts, with crashes.
-//!
-//! One seed, one run, in virtual time. After every event the durable acceptor states are checked: at most one value is chosen for a slot
-//! (I1), whatever a leader announces is chosen (I5, I6), promises never fall (I3). Then the faults end and a command must be chosen
-//! within ten election timeouts (I15), and every acceptor must hold what it missed. `SYNOD_AGREEMENT_SEED` replays one seed, `SYNOD_AGREEMENT_SEEDS` sets how many run.
+//! The world of one seed: roles, network, timers and faults in virtual time, and the checks made after every event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use synod_acceptor::{Acceptor, Durable, Record};
+use synod_learner::Learner;
 use synod_proposer::Proposer;
+use synod_protocol::cluster::Limits;
 use synod_protocol::command::{BatchBuilder, Command};
-use synod_protocol::message::{Message, Propose, ToLearner, ToProposer};
-use synod_protocol::role::{Effects, NothingToPersist, Persist, Released, Role, TimerOrder};
+use synod_protocol::message::{Message, Propose, ToProposer};
+use synod_protocol::role::{Effects, Never, NothingToPersist, Persist, Released, Role, TimerOrder};
 use synod_protocol::tuning::Tuning;
 use synod_protocol::{
     AcceptorId, Ballot, ClientId, LearnerId, NodeId, ProposerId, QuorumSystem, Slot, Value,
 };
+use synod_store::MemoryStorage;
 
-const LEARNER: NodeId = NodeId::Learner(LearnerId(1));
+const PROPOSERS: u16 = 3;
+const LEARNERS: u16 = 2;
 const CLIENT: NodeId = NodeId::Client(ClientId(1));
-const FAULTY_MS: u64 = 20_000;
 
-struct World {
+pub(crate) struct World {
     random: StdRng,
-    now_ms: u64,
+    pub(crate) now_ms: u64,
     /// Events by time; the number keeps those of one time apart.
     queue: BTreeMap<(u64, u64), Event>,
     numbered: u64,
-    acceptors: BTreeMap<AcceptorId, (Acceptor, Vec<Record>)>,
+    pub(crate) acceptors: BTreeMap<AcceptorId, (Acceptor, Vec<Record>)>,
     proposers: BTreeMap<ProposerId, Proposer>,
+    pub(crate) learners: BTreeMap<LearnerId, Learner>,
     timers: BTreeMap<(NodeId, String), u64>,
     quorums: QuorumSystem,
-    tuning: Tuning,
+    pub(crate) tuning: Tuning,
     /// Per mille of messages lost; 0 when the faults have ended.
-    loss: u64,
+    pub(crate) loss: u64,
     /// Nodes that hear and tell nothing.
-    cut: BTreeSet<NodeId>,
-    chosen: BTreeMap<Slot, Value>,
-    announced: BTreeMap<Slot, Value>,
+    pub(crate) cut: BTreeSet<NodeId>,
+    pub(crate) chosen: BTreeMap<Slot, Value>,
+    /// The hash chain of every slot at which some learner stood.
+    chains: BTreeMap<Slot, u64>,
     proposed: u128,
-    counts: BTreeMap<&'static str, u64>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
 }
 
 enum Event {
     Message { from: NodeId, to: NodeId, message: Message },
     AcceptorTimer(AcceptorId, synod_acceptor::Timer, u64),
     ProposerTimer(ProposerId, synod_proposer::Timer, u64),
+    LearnerTimer(LearnerId, synod_learner::Timer, u64),
     Client,
-    Subscribe,
     Fault,
 }
 
@@ -63,7 +64,7 @@ impl Persist<Record> for Memory<'_> {
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    pub(crate) fn new(seed: u64) -> World {
         let mut random = StdRng::seed_from_u64(seed);
         let count = if random.random_bool(0.5) { 3 } else { 5 };
         let ids = (1..=count).map(AcceptorId);
@@ -84,20 +85,22 @@ impl World {
             numbered: 0,
             acceptors: BTreeMap::new(),
             proposers: BTreeMap::new(),
+            learners: BTreeMap::new(),
             timers: BTreeMap::new(),
             quorums: quorums.unwrap(),
             tuning,
             loss: random.random_range(0..300),
             cut: BTreeSet::new(),
             chosen: BTreeMap::new(),
-            announced: BTreeMap::new(),
+            chains: BTreeMap::new(),
             proposed: 0,
             counts: BTreeMap::new(),
             random,
         };
         world.quorums.clone().acceptors().for_each(|id| world.start_acceptor(id));
-        (1..=3).for_each(|id| world.start_proposer(ProposerId(id)));
-        for event in [Event::Client, Event::Subscribe, Event::Fault] {
+        (1..=PROPOSERS).for_each(|id| world.start_proposer(ProposerId(id)));
+        (1..=LEARNERS).for_each(|id| world.start_learner(LearnerId(id)));
+        for event in [Event::Client, Event::Fault] {
             world.after(1, event);
         }
         world
@@ -146,6 +149,28 @@ impl World {
         self.proposer(id, |proposer, effects| proposer.on_start(effects));
     }
 
+    fn start_learner(&mut self, id: LearnerId) {
+        let config = synod_learner::Config {
+            id,
+            life: self.random.random(),
+            quorums: self.quorums.clone(),
+            proposers: (1..=PROPOSERS).map(ProposerId).collect(),
+            peers: (1..=LEARNERS).map(LearnerId).filter(|peer| *peer != id).collect(),
+            limits: Limits::default(),
+            tuning: self.tuning.clone(),
+        };
+        let acceptors = config.quorums.acceptors().map(NodeId::from);
+        let proposers = config.proposers.iter().copied().map(NodeId::from);
+        let peers = config.peers.iter().copied().map(NodeId::from);
+        let links: Vec<NodeId> = acceptors.chain(proposers).chain(peers).collect();
+        self.learners.insert(id, Learner::new(config, MemoryStorage::default()));
+        self.timers.retain(|(node, _), _| *node != NodeId::Learner(id));
+        self.learner(id, |learner, effects| {
+            learner.on_start(effects);
+            links.into_iter().for_each(|peer| learner.on_link(peer, true, effects));
+        });
+    }
+
     fn acceptor(
         &mut self,
         id: AcceptorId,
@@ -175,6 +200,29 @@ impl World {
         let Ok(released) = effects.release(&mut NothingToPersist);
         let node = NodeId::Proposer(id);
         self.release(node, released, |timer, number| Event::ProposerTimer(id, timer, number));
+    }
+
+    fn learner(
+        &mut self,
+        id: LearnerId,
+        event: impl FnOnce(&mut Learner, &mut Effects<Never, synod_learner::Timer>),
+    ) {
+        let learner = self.learners.get_mut(&id).unwrap();
+        let mut effects = Effects::default();
+        event(learner, &mut effects);
+        learner.end_of_batch(&mut effects);
+        let (applied, chain) = (learner.machine().applied(), learner.machine().chain());
+        let Ok(released) = effects.release(&mut NothingToPersist);
+        if applied > Slot::ZERO {
+            assert!(self.chosen.contains_key(&applied), "I5: slot {applied} is applied, not chosen");
+            assert_eq!(
+                *self.chains.entry(applied).or_insert(chain),
+                chain,
+                "I6: chains differ at slot {applied}"
+            );
+        }
+        let node = NodeId::Learner(id);
+        self.release(node, released, |timer, number| Event::LearnerTimer(id, timer, number));
     }
 
     fn release<T: std::fmt::Debug>(
@@ -253,13 +301,10 @@ impl World {
                 let delay_ms = self.random.random_range(1..40);
                 self.after(delay_ms, Event::Client);
             }
-            Event::Subscribe => {
-                let next = Slot(1 + self.announced.len() as u64);
-                for id in 1..=3 {
-                    let message = Message::Proposer(ToProposer::Subscribe { next });
-                    self.send(LEARNER, NodeId::Proposer(ProposerId(id)), message);
+            Event::LearnerTimer(id, timer, number) => {
+                if self.timers.get(&(NodeId::Learner(id), format!("{timer:?}"))) == Some(&number) {
+                    self.learner(id, |learner, effects| learner.on_timer(timer, effects));
                 }
-                self.after(100, Event::Subscribe);
             }
             Event::Fault => self.fault(),
         }
@@ -270,7 +315,7 @@ impl World {
         let mut builder = BatchBuilder::default();
         builder.push(&Command::Open { nonce: self.proposed });
         let message = ToProposer::Propose(Propose { tag: 1, commands: builder.finish().0 });
-        for id in 1..=3 {
+        for id in 1..=PROPOSERS {
             self.send(CLIENT, NodeId::Proposer(ProposerId(id)), Message::Proposer(message.clone()));
         }
     }
@@ -283,13 +328,10 @@ impl World {
             (NodeId::Proposer(id), Message::Proposer(message)) => {
                 self.proposer(id, |proposer, effects| proposer.on_message(from, message, effects).unwrap());
             }
-            (NodeId::Learner(_), Message::Learner(ToLearner::Chosen(chosen))) => {
-                for (slot, value) in (chosen.first.0..).map(Slot).zip(chosen.values) {
-                    assert_eq!(self.chosen.get(&slot), Some(&value), "I5: slot {slot} announced, not chosen");
-                    self.announced.insert(slot, value);
-                }
+            (NodeId::Learner(id), Message::Learner(message)) => {
+                self.learner(id, |learner, effects| learner.on_message(from, message, effects).unwrap());
             }
-            (NodeId::Client(_) | NodeId::Learner(_), _) => {}
+            (NodeId::Client(_), _) => {}
             (to, message) => panic!("{message:?} was sent to {to}"),
         }
     }
@@ -299,8 +341,8 @@ impl World {
             return;
         }
         let acceptor = AcceptorId(self.random.random_range(1..=self.quorums.count() as u16));
-        let proposer = ProposerId(self.random.random_range(1..=3));
-        match self.random.random_range(0..6) {
+        let proposer = ProposerId(self.random.random_range(1..=PROPOSERS));
+        match self.random.random_range(0..7) {
             0 | 1 => {
                 self.count("acceptor restarted");
                 self.start_acceptor(acceptor);
@@ -311,13 +353,18 @@ impl World {
             }
             3 => drop(self.cut.insert(acceptor.into())),
             4 => drop(self.cut.insert(proposer.into())),
+            5 => {
+                self.count("learner restarted");
+                let learner = LearnerId(self.random.random_range(1..=LEARNERS));
+                self.start_learner(learner);
+            }
             _ => self.cut.clear(),
         }
         let delay_ms = self.random.random_range(1..1500);
         self.after(delay_ms, Event::Fault);
     }
 
-    fn run_until(&mut self, end_ms: u64, mut done: impl FnMut(&World) -> bool) -> bool {
+    pub(crate) fn run_until(&mut self, end_ms: u64, mut done: impl FnMut(&World) -> bool) -> bool {
         while !done(self) {
             match self.queue.first_key_value() {
                 Some((&(at_ms, _), _)) if at_ms <= end_ms => {}
@@ -328,60 +375,5 @@ impl World {
             self.on_event(event);
         }
         true
-    }
-}
-
-fn run(seed: u64) -> BTreeMap<&'static str, u64> {
-    let mut world = World::new(seed);
-    world.run_until(FAULTY_MS, |_| false);
-    world.loss = 0;
-    world.cut.clear();
-    let last = |slots: &BTreeMap<Slot, Value>| slots.last_key_value().map_or(Slot::ZERO, |(slot, _)| *slot);
-    let before = last(&world.chosen);
-    let patience_ms = 10 * world.tuning.election_timeout_ms;
-    let end_ms = world.now_ms + patience_ms;
-    let resumed = world.run_until(end_ms, |world| last(&world.announced) > before);
-    let announced = last(&world.announced);
-    assert_eq!(
-        world.chosen.range(..=announced).count() as u64,
-        announced.0,
-        "a hole below what was announced"
-    );
-    assert!(
-        resumed,
-        "I15: nothing new was chosen and announced within {patience_ms} ms after the faults ended"
-    );
-    // A chunk may carry one slot in this test, and healing asks for one chunk at a time.
-    let healed = world.run_until(end_ms + 40 * patience_ms, |world| {
-        world.acceptors.values().all(|(acceptor, _)| acceptor.durable().head().held >= before)
-    });
-    let held: Vec<_> = world.acceptors.values().map(|(acceptor, _)| acceptor.durable().head().held).collect();
-    assert!(healed, "acceptors hold {held:?} of {before} slots long after the faults ended");
-    let chosen = world.chosen.len() as u64;
-    *world.counts.entry("slots chosen").or_default() += chosen;
-    *world.counts.entry("noops chosen").or_default() +=
-        world.chosen.values().filter(|value| value.is_noop()).count() as u64;
-    world.counts
-}
-
-#[test]
-fn s1_to_s6_one_value_is_chosen_for_a_slot_under_random_faults() {
-    let number = |name| std::env::var(name).ok().map(|text: String| text.parse::<u64>().expect(name));
-    let seeds = match number("SYNOD_AGREEMENT_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 1..1 + number("SYNOD_AGREEMENT_SEEDS").unwrap_or(60),
-    };
-    let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in seeds.clone() {
-        println!("seed {seed} (replay: SYNOD_AGREEMENT_SEED={seed})");
-        for (what, count) in run(seed) {
-            *totals.entry(what).or_default() += count;
-        }
-    }
-    println!("{totals:?}");
-    if seeds.end - seeds.start > 10 {
-        for rare in ["lost", "repeated", "acceptor restarted", "proposer restarted", "noops chosen"] {
-            assert!(totals.contains_key(rare), "no run has seen: {rare}");
-        }
     }
 }
