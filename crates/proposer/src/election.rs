@@ -8,18 +8,35 @@ use synod_protocol::role::Delay;
 use synod_protocol::{AcceptorId, Ballot};
 use tracing::info;
 
-use crate::phase::{Preparing, Step};
+use crate::phase::{Preparing, Resolve, Step};
 use crate::{Out, Phase, Proposer, Timer, ignore_stale};
 
 impl Proposer {
+    /// Once every `probe_ms`: drops the resolve to stand if the latest probe no longer calls the leader silent, and asks again.
     pub(crate) fn probe(&mut self, effects: &mut Out) {
         let Phase::Probing(probing) = &mut self.phase else { return };
-        let silent = probing.next_probe(&self.config.quorums);
-        self.probes = probing.probe;
-        if probing.standing_soon && !silent {
-            probing.standing_soon = false;
+        if !probing.leader_is_silent(&self.config.quorums) {
+            probing.resolve = Resolve::Watching;
             effects.cancel_timer(Timer::Stand);
         }
+        self.send_probe(effects);
+    }
+
+    /// The wait before Phase 1 is over.
+    pub(crate) fn confirm(&mut self, effects: &mut Out) {
+        match &mut self.phase {
+            Phase::Probing(probing) if probing.resolve == Resolve::Waiting => {
+                probing.resolve = Resolve::Confirming
+            }
+            Phase::Probing(_) | Phase::Preparing(_) | Phase::Leading(_) => return,
+        }
+        self.send_probe(effects);
+    }
+
+    fn send_probe(&mut self, effects: &mut Out) {
+        let Phase::Probing(probing) = &mut self.phase else { return };
+        probing.next_probe();
+        self.probes = probing.probe;
         for acceptor in self.config.quorums.acceptors() {
             effects.send(acceptor, ToAcceptor::Probe { probe: probing.probe });
         }
@@ -43,10 +60,16 @@ impl Proposer {
         }
         probing.count(from, promised, silent);
         self.leader_alive = probing.heard_leader().is_some_and(|ballot| ballot == self.highest_ballot);
-        let fit = !probing.standing_soon && !self.learners.is_empty();
-        if fit && probing.leader_is_silent(&self.config.quorums) {
-            probing.standing_soon = true;
-            effects.set_timer(Timer::Stand, Delay::between(1, self.config.tuning.election_jitter_ms));
+        if self.learners.is_empty() || !probing.leader_is_silent(&self.config.quorums) {
+            return;
+        }
+        match probing.resolve {
+            Resolve::Watching => {
+                probing.resolve = Resolve::Waiting;
+                effects.set_timer(Timer::Stand, Delay::between(1, self.config.tuning.election_jitter_ms));
+            }
+            Resolve::Waiting => {}
+            Resolve::Confirming => self.prepare(effects),
         }
     }
 

@@ -319,13 +319,7 @@ impl Role for Proposer {
     fn on_timer(&mut self, timer: Timer, effects: &mut Out) {
         match timer {
             Timer::Probe => self.probe(effects),
-            Timer::Stand => {
-                if let Phase::Probing(probing) = &self.phase
-                    && probing.standing_soon
-                {
-                    self.prepare(effects);
-                }
-            }
+            Timer::Stand => self.confirm(effects),
             Timer::Resend => match &mut self.phase {
                 Phase::Probing(_) => {}
                 Phase::Preparing(_) => self.ask_for_promises(effects),

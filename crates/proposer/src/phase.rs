@@ -18,22 +18,32 @@ pub struct Probing {
     pub probe: u64,
     /// Answers to it: the ballot promised, and whether its leader is silent.
     replies: BTreeMap<AcceptorId, (Ballot, bool)>,
-    /// Whether the jitter before Phase 1 is running.
-    pub standing_soon: bool,
+    /// How near it is to Phase 1.
+    pub resolve: Resolve,
+}
+
+/// From a leader called silent to Phase 1: first a random wait, so that not all stand at once, then one more probe, since
+/// another may have stood meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resolve {
+    /// The leader isn't known to be silent.
+    Watching,
+    /// The random wait is running.
+    Waiting,
+    /// The wait is over: a quorum that calls the leader silent once more begins Phase 1.
+    Confirming,
 }
 
 impl Probing {
     /// Probing whose first probe is the one after `probe`.
     pub fn after(probe: u64) -> Probing {
-        Probing { probe, replies: BTreeMap::new(), standing_soon: false }
+        Probing { probe, replies: BTreeMap::new(), resolve: Resolve::Watching }
     }
 
-    /// Starts the next probe; tells whether the one before it still spoke for standing.
-    pub fn next_probe(&mut self, quorums: &QuorumSystem) -> bool {
-        let silent = self.leader_is_silent(quorums);
+    /// Starts the next probe.
+    pub fn next_probe(&mut self) {
         self.probe += 1;
         self.replies.clear();
-        silent
     }
 
     /// Takes an answer to the latest probe.
@@ -243,7 +253,7 @@ mod tests {
         assert_eq!(probing.heard_leader(), Some(ballot(1)));
         probing.count(AcceptorId(3), ballot(1), true);
         assert!(probing.leader_is_silent(&quorums()));
-        assert!(probing.next_probe(&quorums()));
+        probing.next_probe();
         assert!(!probing.leader_is_silent(&quorums()));
     }
 }

@@ -66,7 +66,12 @@ impl World {
             self.message(acceptor(id), ToProposer::ProbeReply { probe, promised, silent: true });
         }
         assert!(self.timers.contains(&Timer::Stand));
-        let sent = self.timer(Timer::Stand);
+        self.timer(Timer::Stand);
+        let probe = self.proposer.probes;
+        let mut sent = Sent::new();
+        for id in [1, 2] {
+            sent.extend(self.message(acceptor(id), ToProposer::ProbeReply { probe, promised, silent: true }));
+        }
         let ballot = sent.iter().find_map(|(_, message)| match message {
             Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => Some(*ballot),
             _ => None,
@@ -178,6 +183,35 @@ fn it_stands_only_when_a_quorum_calls_the_leader_silent_and_a_learner_listens() 
     world.timer(Timer::Probe);
     assert!(!world.timers.contains(&Timer::Stand), "the leader was heard again meanwhile");
     assert!(world.timer(Timer::Stand).is_empty(), "a timer that had fired already changes nothing");
+}
+
+#[test]
+fn it_does_not_stand_against_one_who_stood_while_it_waited() {
+    let mut world = proposer_with(tuning(), 3);
+    world.message(L1, ToProposer::Subscribe { next: Slot(1) });
+    world.timer(Timer::Probe);
+    let reply = |probe, silent| ToProposer::ProbeReply { probe, promised: Ballot::NONE, silent };
+    for id in [1, 2] {
+        world.message(acceptor(id), reply(1, true));
+    }
+    world.timer(Timer::Stand);
+    assert_eq!(
+        world.message(acceptor(3), reply(1, true)),
+        Sent::new(),
+        "an answer from before the wait was over"
+    );
+    for (id, silent) in [(1, true), (2, false), (3, false)] {
+        assert_eq!(world.message(acceptor(id), reply(2, silent)), Sent::new());
+    }
+    world.timer(Timer::Probe);
+    for id in [1, 2] {
+        assert_eq!(
+            world.message(acceptor(id), reply(3, true)),
+            Sent::new(),
+            "it waits again before it stands"
+        );
+    }
+    assert!(world.timers.contains(&Timer::Stand));
 }
 
 #[test]
