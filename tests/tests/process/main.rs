@@ -1,0 +1,14 @@
+//! What Synod promises, shown on real processes: killed, restarted, misled and starved, while clients go on.
+//!
+//! Small scale, side by side, each test with a cluster of its own. Nothing is asserted about how long something takes but that it
+//! ends; times worth knowing are printed (`--nocapture`). `SYNOD_PROCESS_SEED` replays the random choices of a run.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod command;
+mod identity;
+mod service;
+mod steady;
+mod strangers;
+mod supervisor;
+mod votes;
