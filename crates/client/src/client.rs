@@ -1,0 +1,107 @@
+//! The handle: what a program calls.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use synod_protocol::Cluster;
+use synod_protocol::message::Consistency;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::{Driver, Request, Ticket};
+use crate::outcome::{Answer, CallError, Ended, Failure, What};
+use crate::session::Write;
+
+/// How a client behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Every call ends within this time, unless [`Client::with_deadline`] says otherwise.
+    pub deadline: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { deadline: Duration::from_secs(5) }
+    }
+}
+
+/// A client of a cluster: one session, any number of calls at once. Cloning is cheap; all clones share the session.
+///
+/// A call goes on when its future is dropped; its outcome is then nobody's. When the last clone is dropped the session is
+/// ended in the background; [`Client::close`] does so and waits.
+#[derive(Clone, Debug)]
+pub struct Client {
+    requests: mpsc::UnboundedSender<Request>,
+    deadline: Duration,
+}
+
+impl Client {
+    /// A client of `cluster`. Connects when it is first used. Must be called within a tokio runtime with time and I/O.
+    pub fn connect(cluster: Cluster, options: Options) -> Client {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(Driver::run(cluster, options.deadline, receiver));
+        Client { requests, deadline: options.deadline }
+    }
+
+    /// The same client and session with another deadline for calls made through what is returned.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Client {
+        Client { requests: self.requests.clone(), deadline }
+    }
+
+    /// Sets `key` to `value`.
+    pub async fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<Answer<()>, CallError> {
+        let write = Write::Put { key: key.into(), value: value.into() };
+        let answer = self.write(write).await?;
+        Ok(Answer { value: (), slot: answer.slot })
+    }
+
+    /// Removes `key`; tells whether it was there.
+    pub async fn delete(&self, key: impl Into<Bytes>) -> Result<Answer<bool>, CallError> {
+        let answer = self.write(Write::Delete { key: key.into() }).await?;
+        match answer.value {
+            What::Deleted { existed } => Ok(Answer { value: existed, slot: answer.slot }),
+            What::Put | What::Value(_) | What::Renewed | What::Closed => Err(CallError::Unknown),
+        }
+    }
+
+    /// The value of `key`, linearizable: sees every write acknowledged before this call began.
+    pub async fn get(&self, key: impl Into<Bytes>) -> Result<Answer<Option<Bytes>>, CallError> {
+        self.read(key.into(), Consistency::Linearizable).await
+    }
+
+    /// The value of `key` as some learner has it; the answer's slot tells how far that learner is.
+    pub async fn get_stale(&self, key: impl Into<Bytes>) -> Result<Answer<Option<Bytes>>, CallError> {
+        self.read(key.into(), Consistency::Stale).await
+    }
+
+    /// Waits for the calls under way and ends the session in the cluster, so that it need not expire there. Later calls
+    /// through any clone fail as closed.
+    pub async fn close(&self) -> Result<(), CallError> {
+        let deadline = self.deadline;
+        self.call(|ticket| Request::Close(ticket, deadline), CallError::Unknown).await.map(|_| ())
+    }
+
+    async fn write(&self, write: Write) -> Ended {
+        let deadline = self.deadline;
+        self.call(|ticket| Request::Write(ticket, write, deadline), CallError::Unknown).await
+    }
+
+    async fn read(&self, key: Bytes, consistency: Consistency) -> Result<Answer<Option<Bytes>>, CallError> {
+        let deadline = self.deadline;
+        let ask = |ticket| Request::Read(ticket, key, consistency, deadline);
+        let answer = self.call(ask, Failure::Closed.into()).await?;
+        match answer.value {
+            What::Value(value) => Ok(Answer { value, slot: answer.slot }),
+            What::Put | What::Deleted { .. } | What::Renewed | What::Closed => Err(Failure::Closed.into()),
+        }
+    }
+
+    /// `lost` is what the call comes to when the driver has ended without an answer: its runtime was shut down.
+    async fn call(&self, request: impl FnOnce(Ticket) -> Request, lost: CallError) -> Ended {
+        let (ticket, ended) = oneshot::channel();
+        if self.requests.send(request(ticket)).is_err() {
+            return Err(Failure::Closed.into());
+        }
+        ended.await.unwrap_or(Err(lost))
+    }
+}

@@ -1,0 +1,217 @@
+//! The calls of a session: who waits, which sequences are in flight, and which is the lowest still waited for.
+//!
+//! Upholds the client's half of S9: a sequence names one call for ever, the mark passes a sequence only when its call has
+//! ended, and no sequence lies a whole window above the mark. A call remembers how many messages that carry it were not
+//! refused: with none, it can't happen any more, whatever is still under way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use synod_protocol::command::{Call as WireCall, Command, Operation, SessionId};
+
+/// A call's number within the client, in the order in which calls came; never told to anybody.
+pub(crate) type CallId = u64;
+
+/// A write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Sets a key.
+    Put {
+        /// The key.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        key: Bytes,
+    },
+}
+
+/// What a call does, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Work<T> {
+    Write(T, Write),
+    /// Renews the session, or carries the mark past a call that ended as unknown; nobody waits for it.
+    KeepAlive,
+    Close(T),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Call<T> {
+    pub(crate) work: Work<T>,
+    pub(crate) deadline: Duration,
+    /// Its number in the session; absent until it is sent.
+    pub(crate) sequence: Option<u64>,
+    /// Messages that carry it and weren't refused.
+    pub(crate) unresolved: u32,
+    /// The tag of the latest message that carries it.
+    pub(crate) flight: u64,
+    /// How often it was sent in vain: no answer, no refusal.
+    pub(crate) attempts: u32,
+    /// Whether its last refusal said Busy.
+    pub(crate) busy: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Calls<T> {
+    window: u64,
+    next_id: CallId,
+    calls: BTreeMap<CallId, Call<T>>,
+    deadlines: BTreeSet<(Duration, CallId)>,
+    /// Not sent yet, in order; some may have ended since.
+    fresh: VecDeque<CallId>,
+    /// To be sent again.
+    again: BTreeSet<CallId>,
+    /// The call of sequence `lowest`, `lowest + 1`, ...; absent where it has ended. The front is never absent.
+    pending: VecDeque<Option<CallId>>,
+    lowest: u64,
+}
+
+impl<T> Calls<T> {
+    pub(crate) fn new(window: u64) -> Calls<T> {
+        Calls {
+            window,
+            next_id: 1,
+            calls: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            fresh: VecDeque::new(),
+            again: BTreeSet::new(),
+            pending: VecDeque::new(),
+            lowest: 1,
+        }
+    }
+
+    pub(crate) fn begin(&mut self, work: Work<T>, deadline: Duration) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let call =
+            Call { work, deadline, sequence: None, unresolved: 0, flight: 0, attempts: 0, busy: false };
+        self.calls.insert(id, call);
+        self.deadlines.insert((deadline, id));
+        self.fresh.push_back(id);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: CallId) -> Option<&mut Call<T>> {
+        self.calls.get_mut(&id)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Call<T>> {
+        self.calls.values()
+    }
+
+    /// Whether a call waits to be sent and may be.
+    pub(crate) fn has_ready(&mut self) -> bool {
+        while self.fresh.front().is_some_and(|id| !self.calls.contains_key(id)) {
+            self.fresh.pop_front();
+        }
+        !self.again.is_empty() || (!self.fresh.is_empty() && self.has_room())
+    }
+
+    fn has_room(&self) -> bool {
+        (self.pending.len() as u64) < self.window
+    }
+
+    /// Whether replies are waited for.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The sequences whose replies are waited for.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = u64> + '_ {
+        (self.lowest..).zip(&self.pending).filter(|(_, id)| id.is_some()).map(|(sequence, _)| sequence)
+    }
+
+    /// The call that waits for the reply to `sequence`.
+    pub(crate) fn by_sequence(&self, sequence: u64) -> Option<CallId> {
+        let offset = usize::try_from(sequence.checked_sub(self.lowest)?).ok()?;
+        *self.pending.get(offset)?
+    }
+
+    /// The next call to send, with its sequence; those to be sent again come first.
+    pub(crate) fn next_ready(&mut self) -> Option<CallId> {
+        if let Some(id) = self.again.pop_first() {
+            return Some(id);
+        }
+        if !self.has_ready() {
+            return None;
+        }
+        let id = self.fresh.pop_front()?;
+        let sequence = self.lowest + self.pending.len() as u64;
+        self.pending.push_back(Some(id));
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.sequence = Some(sequence);
+        }
+        Some(id)
+    }
+
+    /// A call that was sent must be sent again.
+    pub(crate) fn send_again(&mut self, id: CallId) {
+        self.again.insert(id);
+    }
+
+    /// The command of a call that has its sequence.
+    pub(crate) fn command(&self, id: CallId, session: SessionId) -> Option<Command<'_>> {
+        let call = self.calls.get(&id)?;
+        let operation = match &call.work {
+            Work::Write(_, Write::Put { key, value }) => Operation::Put { key, value },
+            Work::Write(_, Write::Delete { key }) => Operation::Delete { key },
+            Work::KeepAlive => Operation::KeepAlive,
+            Work::Close(_) => Operation::Close,
+        };
+        Some(Command::Call(WireCall { session, sequence: call.sequence?, lowest: self.lowest, operation }))
+    }
+
+    /// Ends a call; the mark passes its sequence once all below have ended too.
+    pub(crate) fn end(&mut self, id: CallId) -> Option<Call<T>> {
+        let call = self.calls.remove(&id)?;
+        self.deadlines.remove(&(call.deadline, id));
+        self.again.remove(&id);
+        if let Some(sequence) = call.sequence {
+            self.pending[(sequence - self.lowest) as usize] = None;
+            while self.pending.front().is_some_and(Option::is_none) {
+                self.pending.pop_front();
+                self.lowest += 1;
+            }
+        }
+        Some(call)
+    }
+
+    /// When the next deadline is.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Ends and returns a call whose deadline has come.
+    pub(crate) fn expire(&mut self, now: Duration) -> Option<Call<T>> {
+        let (_, id) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        self.end(id)
+    }
+
+    /// The session has ended: gives back the calls that may have happened in it; the others start over, in their order.
+    pub(crate) fn start_over(&mut self) -> Vec<Call<T>> {
+        self.pending.clear();
+        self.again.clear();
+        self.lowest = 1;
+        let (mut ended, mut fresh) = (Vec::new(), VecDeque::new());
+        for (id, mut call) in std::mem::take(&mut self.calls) {
+            let stays = call.unresolved == 0 && matches!(call.work, Work::Write(..));
+            if stays {
+                (call.sequence, call.flight, call.attempts) = (None, 0, 0);
+                fresh.push_back(id);
+                self.calls.insert(id, call);
+            } else {
+                self.deadlines.remove(&(call.deadline, id));
+                ended.push(call);
+            }
+        }
+        self.fresh = fresh;
+        ended
+    }
+}

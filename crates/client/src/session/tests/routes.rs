@@ -1,0 +1,176 @@
+//! Finding the leader and a learner: hints, broken links, silence, the way through a learner.
+
+use super::*;
+use synod_protocol::message::{ReadOutcome, ReadReply};
+
+/// The proposer that the bench's session sends to.
+fn target(bench: &mut Bench, ticket: u32) -> (NodeId, u64) {
+    bench.put(ticket, "a");
+    bench.step();
+    let (to, tag, _) = bench.proposals().remove(0);
+    (to, tag)
+}
+
+fn another(than: NodeId) -> u16 {
+    (1..=3).find(|id| p(*id) != than).unwrap()
+}
+
+#[test]
+fn a_hint_is_followed_at_once_and_remembered() {
+    let mut bench = Bench::open();
+    let (first, tag) = target(&mut bench, 1);
+    let leader = another(first);
+    bench.not_leader(first, tag, Some(leader));
+    let sent = bench.proposals();
+    assert_eq!(sent.len(), 1);
+    assert_eq!((sent[0].0, &sent[0].2), (p(leader), &vec![call(2, 2, "a")]));
+    bench.reply(2, Outcome::Put);
+    assert_eq!(target(&mut bench, 2).0, p(leader));
+}
+
+#[test]
+fn without_a_hint_it_turns_to_the_next_after_a_short_pause() {
+    let mut bench = Bench::open();
+    let (first, tag) = target(&mut bench, 1);
+    bench.not_leader(first, tag, None);
+    assert_eq!(bench.proposals(), Vec::new());
+    bench.pass(ms(30));
+    assert_ne!(bench.proposals()[0].0, first);
+}
+
+#[test]
+fn proposers_that_name_each_other_do_not_make_it_spin() {
+    let mut bench = Bench::open();
+    let (mut at, mut tag) = target(&mut bench, 1);
+    let mut sent = 0;
+    for _ in 0..1_000 {
+        let hint = another(at);
+        bench.not_leader(at, tag, Some(hint));
+        if let Some((to, next, _)) = bench.proposals().pop() {
+            (at, tag) = (to, next);
+            sent += 1;
+        } else {
+            bench.pass(ms(1));
+        }
+    }
+    assert!((10..200).contains(&sent), "{sent} proposals in a second");
+}
+
+#[test]
+fn a_broken_link_sends_everything_unanswered_elsewhere_at_once() {
+    let mut bench = Bench::open();
+    let (first, _) = target(&mut bench, 1);
+    bench.put(2, "b");
+    bench.step();
+    bench.proposals();
+    bench.dead.insert(first);
+    bench.session.on_link_down(first, "reset".into(), bench.now);
+    bench.step();
+    let sent = bench.proposals();
+    assert_eq!((sent.len(), &sent[0].2), (1, &vec![call(2, 2, "a"), call(3, 2, "b")]));
+    assert_ne!(sent[0].0, first);
+    // The others still name the dead one: no help.
+    bench.not_leader(sent[0].0, sent[0].1, Some((1..=3).find(|id| p(*id) == first).unwrap()));
+    bench.pass(ms(60));
+    assert!(bench.proposals().iter().all(|(to, ..)| *to != first));
+}
+
+#[test]
+fn a_silent_leader_is_left() {
+    let mut bench = Bench::open();
+    let (first, _) = target(&mut bench, 1);
+    bench.pass(ms(600));
+    let sent: BTreeSet<_> = bench.proposals().into_iter().map(|(to, ..)| to).collect();
+    assert!(sent.iter().any(|to| *to != first), "{sent:?}");
+}
+
+#[test]
+fn while_others_are_answered_a_slow_call_is_not_sent_again() {
+    let mut bench = Bench::open();
+    target(&mut bench, 1);
+    for sequence in 3..=10 {
+        bench.put(100, "b");
+        bench.step();
+        bench.reply(sequence.min(5), Outcome::Put);
+        bench.pass(ms(20));
+    }
+    let again = bench.proposals().iter().filter(|(.., told)| told.contains(&call(2, 2, "a"))).count();
+    assert_eq!(again, 0);
+}
+
+#[test]
+fn an_unreachable_leader_is_reached_through_the_learner() {
+    let mut bench = Bench::open();
+    let (first, tag) = target(&mut bench, 1);
+    let leader = another(first);
+    bench.dead.insert(p(leader));
+    bench.not_leader(first, tag, Some(leader));
+    let sent = bench.proposals();
+    assert_eq!((sent[0].0, &sent[0].2), (bench.home(), &vec![call(2, 2, "a")]));
+    let (home, tag, _) = sent[0].clone();
+    bench.not_leader(home, tag, None);
+    bench.pass(ms(31));
+    assert_eq!(bench.proposals()[0].2, vec![call(2, 2, "a")]);
+}
+
+#[test]
+fn a_silent_learner_is_left_and_the_next_hears_what_is_pending() {
+    let mut bench = Bench::open();
+    bench.put(1, "a");
+    bench.get(2);
+    bench.step();
+    let silent = bench.home();
+    bench.sent.clear();
+    bench.pass(ms(310));
+    let attached = bench.attachments();
+    let pending = Attach::Session { session: SESSION, pending: vec![2] };
+    assert_eq!(attached.last(), Some(&(bench.home(), pending)));
+    assert_ne!(bench.home(), silent);
+    let reads = bench.sent.iter().filter(|(to, message)| {
+        *to != silent && matches!(message, Message::Learner(ToLearner::Read(reads)) if reads[0].id == 1)
+    });
+    assert_eq!(reads.count(), 1);
+    let reply = ReadReply { id: 1, slot: Slot(9), outcome: ReadOutcome::Value(None) };
+    bench.tell(silent, ToClient::ReadReplies(vec![reply.clone()]));
+    bench.tell(bench.home(), ToClient::ReadReplies(vec![reply]));
+    assert_eq!(bench.ended(), vec![(2, ok(What::Value(None)))]);
+}
+
+#[test]
+fn a_learner_that_is_gone_is_replaced_at_once() {
+    let mut bench = Bench::open();
+    bench.put(1, "a");
+    bench.step();
+    let gone = bench.home();
+    bench.session.on_link_down(gone, "closed".into(), bench.now);
+    bench.step();
+    assert_ne!(bench.home(), gone);
+    let pending = Attach::Session { session: SESSION, pending: vec![2] };
+    assert_eq!(bench.attachments(), vec![(bench.home(), pending)]);
+}
+
+#[test]
+fn a_busy_learner_is_asked_again_later() {
+    let mut bench = Bench::new();
+    bench.get(1);
+    bench.step();
+    bench.sent.clear();
+    let busy = ReadReply { id: 1, slot: Slot(9), outcome: ReadOutcome::Busy { retry_ms: 50 } };
+    bench.tell(bench.home(), ToClient::ReadReplies(vec![busy]));
+    bench.pass(ms(49));
+    assert!(bench.sent.is_empty());
+    bench.pass(ms(52));
+    assert_eq!(bench.sent.len(), 1);
+}
+
+#[test]
+fn an_idle_client_dials_nobody() {
+    let mut bench = Bench::open();
+    for (node, _) in cluster().nodes() {
+        bench.session.on_link_down(node, "closed".into(), bench.now);
+    }
+    bench.dead = cluster().nodes().map(|(node, _)| node).collect();
+    bench.pass(ms(2_000));
+    assert_eq!(bench.session.links.next_change(bench.now), None, "nobody was dialed");
+    assert!(bench.session.next_wake(bench.now).unwrap() > bench.now + ms(10_000));
+}

@@ -1,0 +1,99 @@
+//! A tiny replicated state machine for tests of the client: sessions, kept replies and keys, straight from the protocol's
+//! definition and independent of the real one.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use synod_protocol::Slot;
+use synod_protocol::command::{Command, Opened, Operation, Outcome, Refusal, Reply, SessionId, commands};
+
+#[derive(Debug, Default)]
+struct Session {
+    lowest: u64,
+    replies: BTreeMap<u64, Reply>,
+}
+
+#[derive(Debug, Default)]
+pub struct Machine {
+    pub slot: u64,
+    pub keys: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Every value ever put, in order.
+    pub puts: Vec<Vec<u8>>,
+    nonces: BTreeMap<u128, SessionId>,
+    sessions: BTreeMap<SessionId, Session>,
+}
+
+#[derive(Debug, Default)]
+pub struct Applied {
+    pub opened: Vec<Opened>,
+    pub replies: Vec<Reply>,
+}
+
+impl Machine {
+    pub fn apply(&mut self, batch: &Bytes) -> Applied {
+        self.slot += 1;
+        let mut applied = Applied::default();
+        for (position, command) in (0..).zip(commands(batch)) {
+            let id = SessionId { slot: Slot(self.slot), position };
+            match command.expect("clients send commands") {
+                Command::Open { nonce } => {
+                    let session = *self.nonces.entry(nonce).or_insert(id);
+                    self.sessions.entry(session).or_default();
+                    applied.opened.push(Opened { nonce, session: Some(session) });
+                }
+                Command::Call(call) => applied.replies.push(self.call(call)),
+                Command::Expire { session, .. } => self.end(session),
+            }
+        }
+        applied
+    }
+
+    fn call(&mut self, call: synod_protocol::command::Call<'_>) -> Reply {
+        let slot = Slot(self.slot);
+        let reply = |outcome| Reply { session: call.session, sequence: call.sequence, slot, outcome };
+        let Some(session) = self.sessions.get_mut(&call.session) else {
+            return reply(Outcome::Refused(Refusal::NoSession));
+        };
+        session.lowest = session.lowest.max(call.lowest);
+        if call.sequence < session.lowest {
+            return reply(Outcome::Refused(Refusal::OutsideWindow));
+        }
+        if let Some(kept) = session.replies.get(&call.sequence) {
+            return kept.clone();
+        }
+        let outcome = match call.operation {
+            Operation::Put { key, value } => {
+                self.keys.insert(key.to_vec(), value.to_vec());
+                self.puts.push(value.to_vec());
+                Outcome::Put
+            }
+            Operation::Delete { key } => Outcome::Deleted { existed: self.keys.remove(key).is_some() },
+            Operation::KeepAlive => Outcome::Renewed,
+            Operation::Close => {
+                self.end(call.session);
+                return reply(Outcome::Closed);
+            }
+        };
+        let reply = reply(outcome);
+        session.replies.insert(call.sequence, reply.clone());
+        reply
+    }
+
+    pub fn end(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+        self.nonces.retain(|_, known| *known != session);
+    }
+
+    pub fn session_of(&self, nonce: u128) -> Option<SessionId> {
+        self.nonces.get(&nonce).copied()
+    }
+
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.sessions.keys().copied().collect()
+    }
+
+    pub fn kept(&self, session: SessionId, pending: &[u64]) -> Vec<Reply> {
+        let Some(session) = self.sessions.get(&session) else { return Vec::new() };
+        pending.iter().filter_map(|sequence| session.replies.get(sequence).cloned()).collect()
+    }
+}
