@@ -1,15 +1,13 @@
 //! The `synod` command as a script sees it: what goes to standard output, and the exit codes 0 to 4.
 
 use std::io::Write;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Output, Stdio};
 
-use synod_protocol::message::ToClient;
-use synod_protocol::{AcceptorId, LearnerId, wire};
-use synod_tests::{Block, Daemons, command};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use synod_protocol::AcceptorId;
+use synod_tests::{Daemons, command};
+
+use crate::lossy::{Loss, behind_a_lossy_learner};
 
 /// Runs `synod` with that cluster file and input.
 async fn synod(file: &Path, arguments: &[&str], input: &[u8]) -> Output {
@@ -79,52 +77,10 @@ async fn exit_codes_0_to_3() {
     expect(&none, 3, b"");
 }
 
-/// A learner's address for clients, where every reply to a write is lost.
-async fn swallow_replies(learner: SocketAddr, listener: TcpListener) {
-    loop {
-        let (client, _) = listener.accept().await.unwrap();
-        tokio::spawn(async move {
-            let server = TcpStream::connect(learner).await.unwrap();
-            let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_server, mut to_server) = server.into_split();
-            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
-            let mut greeted = false;
-            while let Ok(length) = from_server.read_u32_le().await {
-                let mut body = vec![0; length as usize];
-                if from_server.read_exact(&mut body).await.is_err() {
-                    return;
-                }
-                let message = wire::decode_frame::<ToClient>(body.clone().into());
-                if greeted && matches!(message, Ok(ToClient::Replies(_))) {
-                    continue;
-                }
-                greeted = true;
-                let written = to_client.write_all(&[&length.to_le_bytes()[..], &body].concat()).await;
-                if written.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-}
-
-/// The cluster file as clients behind such a learner have it.
-async fn behind_a_lossy_learner(daemons: &Daemons) -> (PathBuf, Block) {
-    let ports = Block::claim();
-    let address = ports.addresses().next().unwrap();
-    let listener = TcpListener::bind(&address).await.unwrap();
-    let learner = daemons.cluster.address(LearnerId(1).into()).unwrap();
-    tokio::spawn(swallow_replies(learner.parse().unwrap(), listener));
-    let text = std::fs::read_to_string(&daemons.file).unwrap().replace(learner, &address);
-    let file = daemons.folder.join("lossy.toml");
-    std::fs::write(&file, text).unwrap();
-    (file, ports)
-}
-
 #[tokio::test]
 async fn exit_code_4_says_that_the_outcome_is_unknown() {
     let daemons = Daemons::formed("command-unknown", (3, 1, 1)).await;
-    let (lossy, _ports) = behind_a_lossy_learner(&daemons).await;
+    let (lossy, _ports) = behind_a_lossy_learner(&daemons, Loss::EveryReply).await;
     let put = synod(&lossy, &["--deadline-ms", "2000", "put", "perhaps", "set"], b"").await;
     expect(&put, 4, b"");
     // Here it did happen: the reply alone was lost.

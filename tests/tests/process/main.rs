@@ -7,6 +7,7 @@
 
 mod command;
 mod identity;
+mod lossy;
 mod service;
 mod steady;
 mod strangers;

@@ -21,7 +21,7 @@ fn shuffled(daemons: &Daemons) -> Vec<AcceptorId> {
 }
 
 fn client(daemons: &Daemons, deadline: Duration) -> Client {
-    Client::connect(daemons.cluster.clone(), Options { deadline, ..Options::default() })
+    Client::connect(daemons.cluster.clone(), Options { deadline })
 }
 
 #[tokio::test]

@@ -41,8 +41,7 @@ impl Steady {
         let acknowledged = Arc::new(AtomicU64::new(0));
         let mut writers = JoinSet::new();
         for number in 0..WRITERS {
-            let client =
-                Client::connect(daemons.cluster.clone(), Options { deadline: CALL, ..Options::default() });
+            let client = Client::connect(daemons.cluster.clone(), Options { deadline: CALL });
             let writer = Writer {
                 client,
                 key: format!("steady-{number}"),
@@ -109,8 +108,8 @@ impl Writer {
     async fn run(mut self, stop: Arc<AtomicBool>, acknowledged: Arc<AtomicU64>) -> Tally {
         while !stop.load(Ordering::Relaxed) {
             let before = self.tally.ok;
-            match self.written % 8 {
-                7 => self.delete().await,
+            match self.written % 4 {
+                3 => self.delete().await,
                 _ => self.put().await,
             }
             self.get().await;
