@@ -4,7 +4,7 @@
 //! a learner. Upholds the client's half of S9 (one sequence, one call; the mark) and the three-way outcome: a call has failed
 //! for certain only if no message that carries it is unrefused, and otherwise is unknown. Time is handed in; delays are drawn
 //! from a seed. It is level-triggered: [`Session::step`] looks at everything that may be due, whatever happened before.
-//! Absent on purpose: sockets, clocks, tasks (see [`crate::driver`]), and any belief about time on other machines.
+//! Absent on purpose: sockets, clocks, tasks (the `driver` module has them), and any belief about time on other machines.
 
 mod calls;
 mod flights;
@@ -14,6 +14,7 @@ mod links;
 mod messages;
 mod random;
 mod reads;
+mod retry;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -29,17 +30,13 @@ use synod_protocol::{Cluster, NodeId, Slot};
 use crate::outcome::{Answer, CallError, Ended, Failure, What};
 pub use calls::Write;
 use calls::{Calls, Work};
-use flights::{Flight, Flights};
+use flights::Flights;
 use home::Home;
 use leader::Leader;
 use links::Links;
 use random::Random;
 use reads::Reads;
 
-/// First delay before an unanswered call is sent again.
-const RESEND: Duration = Duration::from_millis(100);
-/// The delay doubles up to this.
-const RESEND_MOST: Duration = Duration::from_secs(1);
 /// Delay before a session is asked for again when the cluster holds too many.
 const TOO_MANY_RETRY: Duration = Duration::from_millis(500);
 
@@ -352,63 +349,6 @@ impl<T> Session<T> {
         let nonce = self.next_nonce;
         self.next_nonce = nonce.wrapping_add(1);
         self.life = Life::Opening(Opening { nonce, asked: None, due: now, attempts: 0 });
-    }
-
-    fn resend_delay(&mut self, attempts: u32) -> Duration {
-        self.random.around(RESEND.saturating_mul(1 << attempts.min(16)).min(RESEND_MOST))
-    }
-
-    fn resend_overdue(&mut self, now: Duration) {
-        while let Some((tag, mut flight)) = self.flights.take_due(now) {
-            let calls = &mut self.calls;
-            flight.calls.retain(|id| calls.get_mut(*id).is_some());
-            if flight.calls.is_empty() {
-                continue;
-            }
-            // While others are answered it is only slow; sending it again would make that worse.
-            let progress = self.replied.is_some_and(|at| at > flight.sent && now < at + flight.delay);
-            let patient = progress && self.leader.is_target(flight.to) && now < flight.sent + RESEND_MOST;
-            if !patient {
-                self.send_again_from(&flight, tag, now);
-            }
-            // Kept for a refusal that may still come, as long as its calls last.
-            flight.due = now + if patient { flight.delay } else { RESEND_MOST };
-            self.flights.insert(tag, flight);
-        }
-    }
-
-    fn send_again_from(&mut self, flight: &Flight, tag: u64, now: Duration) {
-        let mut silent = false;
-        for id in &flight.calls {
-            if let Some(call) = self.calls.get_mut(*id).filter(|call| call.flight == tag) {
-                call.flight = 0;
-                call.attempts += 1;
-                silent |= call.attempts > 1;
-                self.calls.send_again(*id);
-            }
-        }
-        if silent {
-            self.leader.suspect(flight.to, now);
-        }
-        // The reply may have been lost instead of the call: asking for it again brings it back without the leader.
-        self.home.attached = None;
-    }
-
-    /// Nobody at `node` will answer any more: everything unanswered that went there goes elsewhere at once.
-    fn send_again_what_went_to(&mut self, node: NodeId, now: Duration) {
-        for (tag, flight) in self.flights.to(node) {
-            for id in &flight.calls {
-                if let Some(call) = self.calls.get_mut(*id).filter(|call| call.flight == tag) {
-                    call.flight = 0;
-                    self.calls.send_again(*id);
-                }
-            }
-        }
-        if let Life::Opening(opening) = &mut self.life
-            && opening.asked.is_some_and(|(_, to)| to == node)
-        {
-            opening.due = now;
-        }
     }
 
     fn find_home(&mut self, now: Duration) {

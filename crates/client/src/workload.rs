@@ -1,7 +1,7 @@
 //! A workload that drives a cluster and checks every answer.
 //!
 //! N logical clients, each with one call in flight, spread over some sessions. Each works on keys of its own, so that it knows at every
-//! moment what an answer may be ([`ledger`]); what was acknowledged must be there, and what is there must have been asked for. The
+//! moment what an answer may be (its ledger); what was acknowledged must be there, and what is there must have been asked for. The
 //! choice of operations follows from a seed; key names are fresh for each run, so that nothing an earlier run left
 //! under way can be taken for an error.
 
@@ -75,10 +75,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Sessions unless told otherwise: one for each client up to 16, so that calls of many clients share messages.
+    /// Sessions unless told otherwise: few, so that calls of many clients share messages, but more than one, so that they
+    /// have different learners.
     fn session_count(&self) -> usize {
-        let usual = self.clients.clamp(1, 16);
-        if self.sessions == 0 { usual } else { self.sessions.min(self.clients.max(1)) }
+        let wanted = if self.sessions == 0 { self.clients.div_ceil(64).max(4) } else { self.sessions };
+        wanted.min(self.clients).max(1)
     }
 }
 

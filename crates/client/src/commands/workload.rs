@@ -27,7 +27,7 @@ pub(super) struct Workload {
     /// Logical clients, each with one call in flight
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     clients: u32,
-    /// Sessions, each with connections of its own, that the clients share; 0: one for each client, at most 16
+    /// Sessions, each with connections of its own, that the clients share; 0: one for 64 clients, at least 4
     #[arg(long, default_value_t = 0)]
     sessions: u32,
     /// How long new calls are begun, seconds

@@ -14,7 +14,7 @@ use synod_protocol::command::{Command, Opened, Operation, Outcome, Reply, Sessio
 use synod_protocol::message::{
     Attach, Consistency, Message, NotTaken, Propose, ToClient, ToLearner, ToProposer,
 };
-use synod_protocol::{Cluster, LearnerId, NodeId, ProposerId, Slot};
+use synod_protocol::{Cluster, NodeId, ProposerId, Slot};
 
 use super::{Effect, Randomness, Session, Write};
 use crate::outcome::{Answer, CallError, Ended, Failure, What};

@@ -1,1 +1,117 @@
-//! x
+//! What the answers of processes mean, and how it reads.
+
+use super::*;
+use synod_protocol::message::{AcceptorStatus, LearnerStatus, ProposerStatus};
+use synod_protocol::{AcceptorId, Ballot, DiskId, LearnerId, ProposerId, Slot};
+
+fn cluster() -> Cluster {
+    let mut text = String::from("name = \"test\"\n");
+    for (table, count, port) in [("acceptors", 5, 7100), ("proposers", 2, 7200), ("learners", 1, 7300)] {
+        for id in 1..=count {
+            text += &format!("[[{table}]]\nid = {id}\naddress = \"127.0.0.1:{}\"\n", port + id);
+        }
+    }
+    Cluster::parse(&text, &[]).unwrap()
+}
+
+fn ballot(round: u64, proposer: u16) -> Ballot {
+    Ballot { round, proposer: ProposerId(proposer), life: 3 }
+}
+
+fn acceptor(formation: Formation) -> Status {
+    Status::Acceptor(AcceptorStatus {
+        formation,
+        promised: ballot(5, 2),
+        silent: false,
+        floor: Slot(1),
+        held: Slot(10),
+        highest: Slot(12),
+    })
+}
+
+fn open(cluster: u128) -> Formation {
+    Formation::Open { formation: 1, disk: DiskId(2), disks: Vec::new(), cluster: ClusterId(cluster) }
+}
+
+fn leading(round: u64, proposer: u16) -> Status {
+    Status::Proposer(ProposerStatus {
+        phase: PhaseName::Leading,
+        ballot: ballot(round, proposer),
+        chosen: Slot(12),
+        in_flight: 1,
+        queued_bytes: 0,
+        retained_bytes: 0,
+        learners: Vec::new(),
+        held: Vec::new(),
+    })
+}
+
+/// The first acceptors answer with these formations; the rest doesn't answer.
+fn assessed(formations: Vec<Formation>) -> ClusterStatus {
+    let cluster = cluster();
+    let learner = LearnerStatus {
+        applied: Slot(12),
+        known: Slot(13),
+        chain: 255,
+        keys: 4,
+        sessions: 1,
+        waiting_reads: 0,
+        leader: ballot(5, 2),
+    };
+    let mut answers: BTreeMap<NodeId, Status> =
+        (1..).zip(formations).map(|(id, formation)| (AcceptorId(id).into(), acceptor(formation))).collect();
+    answers.insert(ProposerId(1).into(), leading(3, 1));
+    answers.insert(ProposerId(2).into(), leading(5, 2));
+    answers.insert(LearnerId(1).into(), Status::Learner(learner));
+    let all = cluster.nodes().map(|(node, address)| {
+        let answer = answers.get(&node).cloned().ok_or_else(|| "connection refused".to_string());
+        (node, address.to_string(), answer)
+    });
+    assess(&cluster, all.collect())
+}
+
+#[test]
+fn it_tells_how_many_more_acceptors_may_fail() {
+    for (up, expected, quorum) in [
+        (5, "2 more acceptors may fail (3 of 5 needed, 5 up)", true),
+        (4, "1 more acceptor may fail (3 of 5 needed, 4 up)", true),
+        (3, "no more acceptor may fail: 3 of 5 acceptors needed, 3 up", true),
+        (2, "no quorum: 3 of 5 acceptors needed, 2 up", false),
+    ] {
+        let status = assessed(vec![open(7); up]);
+        assert_eq!((status.acceptors.verdict().as_str(), status.acceptors.quorum), (expected, quorum));
+    }
+    let unformed = assessed(vec![Formation::Empty; 5]);
+    assert_eq!(unformed.acceptors.verdict(), "not formed: 5 of 5 acceptors wait for `synod admin form`");
+    let strangers = assessed(vec![open(7), open(7), open(8), Formation::Empty]);
+    assert_eq!(strangers.acceptors.verdict(), "no quorum: 3 of 5 acceptors needed, 2 up");
+}
+
+#[test]
+fn the_leader_is_the_one_with_the_highest_ballot() {
+    let leader = assessed(vec![open(7); 5]).leader.unwrap();
+    assert_eq!((leader.proposer.as_str(), leader.ballot.as_str(), leader.chosen), ("p2", "5.p2", 12));
+}
+
+#[test]
+fn the_table_is_narrow_and_tells_why_a_process_is_not_up() {
+    let text = assessed(vec![open(7); 3]).to_string();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let row = |id: &str| text.lines().find(|line| line.starts_with(id)).unwrap().to_string();
+    assert!(row("a4").contains("no") && row("a4").ends_with("connection refused"));
+    assert!(row("a1").contains("open") && row("a1").contains("5.p2") && row("a1").ends_with("12"));
+    assert!(row("p2").contains("leading") && row("l1").contains("applied 12"));
+    let columns: std::collections::BTreeSet<_> =
+        text.lines().skip(4).map(|line| line.find("127.").or(line.find("ADDRESS")).unwrap()).collect();
+    assert_eq!(columns.len(), 1, "{text}");
+}
+
+#[test]
+fn json_tells_the_same() {
+    let json = serde_json::to_value(assessed(vec![open(7); 3])).unwrap();
+    assert_eq!(json["leader"]["ballot"], "5.p2");
+    assert_eq!(json["acceptors"]["more_failures"], 0);
+    assert_eq!(json["processes"][0]["state"]["formation"], "open");
+    assert_eq!(json["processes"][3]["trouble"], "connection refused");
+    assert_eq!(json["processes"][7]["state"]["keys"], 4);
+}

@@ -14,23 +14,23 @@ struct Session {
 }
 
 #[derive(Debug, Default)]
-pub struct Machine {
-    pub slot: u64,
-    pub keys: BTreeMap<Vec<u8>, Vec<u8>>,
+pub(crate) struct Machine {
+    pub(crate) slot: u64,
+    pub(crate) keys: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Every value ever put, in order.
-    pub puts: Vec<Vec<u8>>,
+    pub(crate) puts: Vec<Vec<u8>>,
     nonces: BTreeMap<u128, SessionId>,
     sessions: BTreeMap<SessionId, Session>,
 }
 
 #[derive(Debug, Default)]
-pub struct Applied {
-    pub opened: Vec<Opened>,
-    pub replies: Vec<Reply>,
+pub(crate) struct Applied {
+    pub(crate) opened: Vec<Opened>,
+    pub(crate) replies: Vec<Reply>,
 }
 
 impl Machine {
-    pub fn apply(&mut self, batch: &Bytes) -> Applied {
+    pub(crate) fn apply(&mut self, batch: &Bytes) -> Applied {
         self.slot += 1;
         let mut applied = Applied::default();
         for (position, command) in (0..).zip(commands(batch)) {
@@ -79,20 +79,20 @@ impl Machine {
         reply
     }
 
-    pub fn end(&mut self, session: SessionId) {
+    pub(crate) fn end(&mut self, session: SessionId) {
         self.sessions.remove(&session);
         self.nonces.retain(|_, known| *known != session);
     }
 
-    pub fn session_of(&self, nonce: u128) -> Option<SessionId> {
+    pub(crate) fn session_of(&self, nonce: u128) -> Option<SessionId> {
         self.nonces.get(&nonce).copied()
     }
 
-    pub fn sessions(&self) -> Vec<SessionId> {
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
         self.sessions.keys().copied().collect()
     }
 
-    pub fn kept(&self, session: SessionId, pending: &[u64]) -> Vec<Reply> {
+    pub(crate) fn kept(&self, session: SessionId, pending: &[u64]) -> Vec<Reply> {
         let Some(session) = self.sessions.get(&session) else { return Vec::new() };
         pending.iter().filter_map(|sequence| session.replies.get(sequence).cloned()).collect()
     }

@@ -1,0 +1,4 @@
+//! What the client's tests share.
+
+pub(crate) mod fake;
+pub(crate) mod machine;
