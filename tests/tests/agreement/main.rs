@@ -5,6 +5,8 @@
 //! command must be chosen within ten election timeouts (I15), and learners and acceptors must make up for what they missed.
 //! `SYNOD_AGREEMENT_SEED` replays one seed, `SYNOD_AGREEMENT_SEEDS` sets how many run.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod world;
 
 use std::collections::BTreeMap;

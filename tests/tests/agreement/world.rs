@@ -191,7 +191,7 @@ impl World {
     fn proposer(
         &mut self,
         id: ProposerId,
-        event: impl FnOnce(&mut Proposer, &mut Effects<synod_protocol::role::Never, synod_proposer::Timer>),
+        event: impl FnOnce(&mut Proposer, &mut Effects<Never, synod_proposer::Timer>),
     ) {
         let proposer = self.proposers.get_mut(&id).unwrap();
         let mut effects = Effects::default();

@@ -42,7 +42,7 @@ async fn pass_on(learner: SocketAddr, client: TcpStream, loss: Loss) {
         // The first frame is the greeting, which is no message.
         if frames > 1 && matches!(wire::decode_frame(body.clone().into()), Ok(ToClient::Replies(_))) {
             replies += 1;
-            if loss == Loss::EveryReply || replies % 3 != 0 {
+            if loss == Loss::EveryReply || !replies.is_multiple_of(3) {
                 continue;
             }
         }

@@ -83,14 +83,11 @@ impl Steady {
     }
 
     /// As [`Steady::finish`]; nothing may have failed, be unknown, lost or repeated.
-    #[track_caller]
-    pub(crate) fn finish_well(self) -> impl Future<Output = Tally> {
-        async {
-            let tally = self.finish().await;
-            let flawless = tally.failed.is_empty() && tally.unknown == 0 && tally.violations.is_empty();
-            assert!(flawless && tally.ok > 0, "{tally:#?}");
-            tally
-        }
+    pub(crate) async fn finish_well(self) -> Tally {
+        let tally = self.finish().await;
+        let flawless = tally.failed.is_empty() && tally.unknown == 0 && tally.violations.is_empty();
+        assert!(flawless && tally.ok > 0, "{tally:#?}");
+        tally
     }
 }
 
