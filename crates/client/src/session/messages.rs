@@ -191,7 +191,10 @@ impl<T> Session<T> {
             Life::None | Life::Open(_) => None,
         };
         match (opening, self.flights.remove(tag)) {
-            (Some(opening), _) => opening.due = now,
+            (Some(opening), _) => {
+                // An answer, so not silent: it isn't suspected for it, and its refusal makes the pause.
+                (opening.due, opening.attempts) = (now, 0);
+            }
             (None, Some(flight)) => self.take_back(tag, &flight.calls, reason),
             (None, None) => return ignore_stale_refusal(from, tag),
         }

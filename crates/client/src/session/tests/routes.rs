@@ -56,6 +56,26 @@ fn proposers_that_name_each_other_do_not_make_it_spin() {
     assert!((10..200).contains(&sent), "{sent} proposals in a second");
 }
 
+/// Found by counting a client's system calls while three of five acceptors were dead: the opening was taken for unanswered
+/// though it was refused, so the pause after each refusal was skipped.
+#[test]
+fn an_opening_that_everybody_refuses_does_not_make_it_spin() {
+    let mut bench = Bench::new();
+    bench.put(1, "a");
+    bench.step();
+    let mut sent = bench.proposals();
+    let mut count = sent.len();
+    for _ in 0..1_000 {
+        match sent.pop() {
+            Some((to, tag, _)) => bench.not_leader(to, tag, None),
+            None => bench.pass(ms(1)),
+        }
+        sent.extend(bench.proposals());
+        count += sent.len();
+    }
+    assert!((10..200).contains(&count), "{count} proposals in a second");
+}
+
 #[test]
 fn a_broken_link_sends_everything_unanswered_elsewhere_at_once() {
     let mut bench = Bench::open();
@@ -69,19 +89,23 @@ fn a_broken_link_sends_everything_unanswered_elsewhere_at_once() {
     let sent = bench.proposals();
     assert_eq!((sent.len(), &sent[0].2), (1, &vec![call(2, 2, "a"), call(3, 2, "b")]));
     assert_ne!(sent[0].0, first);
-    // The others still name the dead one: no help.
-    bench.not_leader(sent[0].0, sent[0].1, Some((1..=3).find(|id| p(*id) == first).unwrap()));
-    bench.pass(ms(60));
-    assert!(bench.proposals().iter().all(|(to, ..)| *to != first));
 }
 
 #[test]
-fn a_silent_leader_is_left() {
+fn a_silent_leader_is_left_and_hints_to_it_are_not_followed() {
     let mut bench = Bench::open();
     let (first, _) = target(&mut bench, 1);
-    bench.pass(ms(600));
-    let sent: BTreeSet<_> = bench.proposals().into_iter().map(|(to, ..)| to).collect();
-    assert!(sent.iter().any(|to| *to != first), "{sent:?}");
+    let silent = (1..=3).find(|id| p(*id) == first);
+    let (second, tag, _) = loop {
+        bench.pass(ms(1));
+        if let Some(sent) = bench.proposals().into_iter().find(|(to, ..)| *to != first) {
+            break sent;
+        }
+    };
+    bench.not_leader(second, tag, silent);
+    bench.pass(ms(30));
+    let sent: Vec<_> = bench.proposals().into_iter().map(|(to, ..)| to).collect();
+    assert!(sent.len() == 1 && sent[0] != first && sent[0] != second, "{sent:?}");
 }
 
 #[test]
