@@ -1,10 +1,10 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
 use bytes::Bytes;
-use synod_protocol::message::Message;
+use synod_protocol::message::{FormStep, Message};
 use synod_protocol::role::{Persist, Released};
 use synod_protocol::value::Entry;
-use synod_protocol::{LearnerId, Value};
+use synod_protocol::{ClientId, DiskId, LearnerId, Value};
 
 use super::*;
 

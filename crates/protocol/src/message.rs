@@ -9,14 +9,18 @@
 //!
 //! Every message may be lost, repeated or reordered; each handler says what it does then.
 
+mod formation;
+mod status;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Opened, Reply, SessionId};
-use crate::ids::{
-    AcceptorId, Ballot, ClientId, ClusterId, DiskId, LearnerId, NodeId, ProposerId, Slot, SlotRange,
-};
+use crate::ids::{AcceptorId, Ballot, ClientId, LearnerId, NodeId, ProposerId, Slot, SlotRange};
 use crate::value::{Entry, Value};
+
+pub use formation::{FormStep, Formation};
+pub use status::{AcceptorStatus, LearnerStatus, PhaseName, ProposerStatus, Status};
 
 /// What an acceptor receives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,70 +91,6 @@ pub struct Fetched {
     pub held: Slot,
     /// First slot that the sender keeps.
     pub floor: Slot,
-}
-
-/// A step of formation; asked by the admin command, never by a role.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum FormStep {
-    /// Only tell the state.
-    Query,
-    /// Become prepared: note formation and disk. Refused unless empty, or prepared for this very formation.
-    Prepare {
-        /// Random bits of this attempt to form a cluster.
-        formation: u128,
-        /// Random bits that name this acceptor's disk; kept if it is prepared already.
-        disk: DiskId,
-    },
-    /// Become open: all acceptors were prepared, with these disks. Refused unless prepared with the disk told.
-    Open {
-        /// The formation.
-        formation: u128,
-        /// Every acceptor's disk.
-        disks: Vec<(AcceptorId, DiskId)>,
-    },
-}
-
-/// How far an acceptor's formation has come (S12); what it persists of its identity.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Formation {
-    /// An empty disk: votes on nothing.
-    Empty,
-    /// Synced under a formation that isn't known to be complete: votes on nothing.
-    Prepared {
-        /// Random bits of the formation.
-        formation: u128,
-        /// This acceptor's disk.
-        disk: DiskId,
-    },
-    /// Takes part.
-    Open {
-        /// Random bits of the formation.
-        formation: u128,
-        /// This acceptor's disk.
-        disk: DiskId,
-        /// Every acceptor's disk when the cluster was formed.
-        disks: Vec<(AcceptorId, DiskId)>,
-        /// The name that follows from all of these.
-        cluster: ClusterId,
-    },
-}
-
-impl Formation {
-    /// The cluster, once open.
-    pub fn cluster(&self) -> Option<ClusterId> {
-        match self {
-            Formation::Empty | Formation::Prepared { .. } => None,
-            Formation::Open { cluster, .. } => Some(*cluster),
-        }
-    }
-
-    /// The disk, once prepared.
-    pub fn disk(&self) -> Option<DiskId> {
-        match self {
-            Formation::Empty => None,
-            Formation::Prepared { disk, .. } | Formation::Open { disk, .. } => Some(*disk),
-        }
-    }
 }
 
 /// What a proposer receives.
@@ -420,85 +360,6 @@ pub enum ReadOutcome {
         /// Milliseconds to wait.
         retry_ms: u64,
     },
-}
-
-/// How a process is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Status {
-    /// An acceptor.
-    Acceptor(AcceptorStatus),
-    /// A proposer.
-    Proposer(ProposerStatus),
-    /// A learner.
-    Learner(LearnerStatus),
-}
-
-/// How an acceptor is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct AcceptorStatus {
-    /// How far its formation is.
-    pub formation: Formation,
-    /// The ballot promised.
-    pub promised: Ballot,
-    /// Whether that ballot's leader is silent.
-    pub silent: bool,
-    /// First slot kept.
-    pub floor: Slot,
-    /// Held prefix.
-    pub held: Slot,
-    /// Highest slot voted on.
-    pub highest: Slot,
-}
-
-/// How a proposer is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ProposerStatus {
-    /// What it is doing.
-    pub phase: PhaseName,
-    /// The ballot it leads or prepares with, or the highest it has heard of.
-    pub ballot: Ballot,
-    /// Chosen prefix, while leading.
-    pub chosen: Slot,
-    /// Slots in flight.
-    pub in_flight: u64,
-    /// Bytes of commands waiting.
-    pub queued_bytes: u64,
-    /// Bytes of chosen values kept.
-    pub retained_bytes: u64,
-    /// Learners subscribed.
-    pub learners: Vec<LearnerId>,
-    /// Held prefix of each acceptor heard in this ballot.
-    pub held: Vec<(AcceptorId, Slot)>,
-}
-
-/// What a proposer is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum PhaseName {
-    /// Watching the leader through the acceptors.
-    Probing,
-    /// Running Phase 1.
-    Preparing,
-    /// Past Phase 1.
-    Leading,
-}
-
-/// How a learner is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct LearnerStatus {
-    /// Applied slot.
-    pub applied: Slot,
-    /// Highest slot it knows to be chosen.
-    pub known: Slot,
-    /// Hash chain at the applied slot.
-    pub chain: u64,
-    /// Keys in the store.
-    pub keys: u64,
-    /// Sessions open.
-    pub sessions: u64,
-    /// Reads waiting.
-    pub waiting_reads: u64,
-    /// The ballot of the leader that streams to it.
-    pub leader: Ballot,
 }
 
 /// Any message, with the role that receives it.
