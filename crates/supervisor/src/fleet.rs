@@ -20,7 +20,7 @@ use crate::timeline::{Happening, Timeline};
 /// Time that a process has to stop when asked, before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Lines of a log that are shown when a process is in a crash loop.
-const TAIL_LINES: usize = 6;
+const TAIL_LINES: usize = 3;
 /// Bytes of a log that are searched for these lines.
 const TAIL_BYTES: u64 = 4 << 10;
 

@@ -30,7 +30,8 @@ pub struct Restart {
     pub in_ms: u64,
     /// Deaths in a row, this one included.
     pub deaths: u32,
-    /// Whether this is a crash loop: worth showing what the process last said.
+    /// Whether to call this a crash loop and show what the process last said: at the third death in a row, then ever more
+    /// rarely.
     pub crash_loop: bool,
 }
 
@@ -45,7 +46,8 @@ impl Backoff {
         Restart {
             in_ms: doubled.min(BACKOFF_MAX_MS),
             deaths: self.deaths,
-            crash_loop: self.deaths >= CRASH_LOOP,
+            crash_loop: self.deaths.is_multiple_of(CRASH_LOOP)
+                && (self.deaths / CRASH_LOOP).is_power_of_two(),
         }
     }
 }
