@@ -74,9 +74,9 @@ enum Life {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Opening {
     nonce: u128,
-    /// The tag of the latest message that asks, and to whom it went.
+    /// The tag of the message that asks, and to whom it went; absent while it is to be asked for.
     asked: Option<(u64, NodeId)>,
-    /// When it is asked for (again).
+    /// When it is asked for, or again if no answer comes.
     due: Duration,
     /// How often it was asked for in vain.
     attempts: u32,
@@ -207,6 +207,7 @@ impl<T> Session<T> {
         self.close_when_idle(now);
         self.renew(now);
         self.resend_overdue(now);
+        self.reopen_overdue(now);
         self.reads.send_due_again(now);
         if matches!(self.life, Life::None) && self.calls.has_ready() {
             self.open(now);

@@ -259,11 +259,10 @@ impl std::fmt::Display for State {
                 write!(f, "{formation:<9} promised {promised:<8} held {held:<9} highest {highest}")
             }
             State::Proposer { phase, ballot, chosen, in_flight, .. } => {
-                write!(f, "{phase:<9} ballot   {ballot:<8}")?;
                 if *phase == "leading" {
-                    write!(f, " chosen {chosen:<7} in flight {in_flight}")
+                    write!(f, "{phase:<9} ballot   {ballot:<8} chosen {chosen:<7} in flight {in_flight}")
                 } else {
-                    Ok(())
+                    write!(f, "{phase:<9} ballot   {ballot}")
                 }
             }
             State::Learner { applied, known, keys, leader, .. } => {

@@ -57,7 +57,7 @@ impl<T> Session<T> {
                 }
             }
             None => {
-                opening.due = now + TOO_MANY_RETRY;
+                (opening.asked, opening.due) = (None, now + TOO_MANY_RETRY);
                 self.too_many = true;
                 self.home.attached = None;
             }
@@ -191,10 +191,8 @@ impl<T> Session<T> {
             Life::None | Life::Open(_) => None,
         };
         match (opening, self.flights.remove(tag)) {
-            (Some(opening), _) => {
-                // An answer, so not silent: it isn't suspected for it, and its refusal makes the pause.
-                (opening.due, opening.attempts) = (now, 0);
-            }
+            // An answer, so not silent: nobody is suspected for it, and the refusal makes the pause.
+            (Some(opening), _) => (opening.asked, opening.due, opening.attempts) = (None, now, 0),
             (None, Some(flight)) => self.take_back(tag, &flight.calls, reason),
             (None, None) => return ignore_stale_refusal(from, tag),
         }

@@ -38,6 +38,19 @@ impl<T> Session<T> {
         }
     }
 
+    /// Asks again for a session that was asked for in vain.
+    pub(super) fn reopen_overdue(&mut self, now: Duration) {
+        let waited = !self.calls.is_empty();
+        let Life::Opening(opening) = &mut self.life else { return };
+        let Some((_, to)) = opening.asked.filter(|_| waited && now >= opening.due) else { return };
+        opening.asked = None;
+        opening.attempts += 1;
+        if opening.attempts > 1 {
+            self.leader.suspect(to, now);
+        }
+        self.home.attached = None;
+    }
+
     fn send_again_from(&mut self, flight: &Flight, tag: u64, now: Duration) {
         let mut silent = false;
         for id in &flight.calls {
@@ -66,7 +79,7 @@ impl<T> Session<T> {
             }
         }
         if let Life::Opening(opening) = &mut self.life
-            && opening.asked.is_some_and(|(_, to)| to == node)
+            && opening.asked.take_if(|(_, to)| *to == node).is_some()
         {
             opening.due = now;
         }

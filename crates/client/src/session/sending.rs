@@ -11,7 +11,7 @@ use super::calls::CallId;
 use super::flights::Flight;
 use super::home::Attached;
 use super::leader::Route;
-use super::{Life, Session};
+use super::{Life, Opening, Session};
 
 /// Bytes of commands in one proposal, at most (a larger command goes alone with those before it).
 const PROPOSE_BYTES: usize = wire::CAP_CLIENT / 4;
@@ -23,7 +23,7 @@ impl<T> Session<T> {
     pub(super) fn send_commands(&mut self, now: Duration) {
         let ready = match &self.life {
             Life::None => false,
-            Life::Opening(opening) => !self.calls.is_empty() && now >= opening.due,
+            Life::Opening(opening) => opening.asked.is_none() && !self.calls.is_empty() && now >= opening.due,
             Life::Open(_) => self.calls.has_ready() && !self.is_doubtful(now),
         };
         if !ready {
@@ -42,21 +42,12 @@ impl<T> Session<T> {
     }
 
     fn propose_open(&mut self, to: NodeId, now: Duration) {
-        let Life::Opening(mut opening) = self.life.clone() else { return };
+        let Life::Opening(Opening { nonce, attempts, .. }) = self.life else { return };
         let mut batch = BatchBuilder::default();
-        batch.push(&Command::Open { nonce: opening.nonce });
+        batch.push(&Command::Open { nonce });
         let tag = self.propose(to, batch.finish().0);
-        // As with calls: a leader that was silent twice is left.
-        if opening.attempts > 1 {
-            self.leader.suspect(to, now);
-        }
-        opening.due = now + self.resend_delay(opening.attempts);
-        opening.asked = Some((tag, to));
-        if opening.attempts > 0 {
-            self.home.attached = None;
-        }
-        opening.attempts += 1;
-        self.life = Life::Opening(opening);
+        let due = now + self.resend_delay(attempts);
+        self.life = Life::Opening(Opening { nonce, asked: Some((tag, to)), due, attempts });
     }
 
     fn propose_calls(&mut self, to: NodeId, session: SessionId, now: Duration) {
@@ -108,7 +99,7 @@ impl<T> Session<T> {
         let Some(learner) = self.home.learner().filter(|learner| self.links.is_up(*learner)) else { return };
         let needed = self.is_waiting(now);
         let (wanted, attach) = match &self.life {
-            Life::Opening(opening) if opening.asked.is_some() => {
+            Life::Opening(opening) if needed => {
                 (Attached::Nonce(opening.nonce), Attach::Nonce(opening.nonce))
             }
             Life::Open(session) if needed => {

@@ -77,6 +77,22 @@ fn an_opening_that_everybody_refuses_does_not_make_it_spin() {
 }
 
 #[test]
+fn while_nobody_leads_a_session_is_asked_for_at_a_measured_pace() {
+    let mut bench = Bench::new();
+    bench.put(1, "a");
+    let mut sent = Vec::new();
+    for _ in 0..2_000 {
+        bench.pass(Duration::from_micros(500));
+        for (to, tag, _) in bench.proposals() {
+            sent.push(to);
+            bench.not_leader(to, tag, None);
+        }
+    }
+    assert!((10..100).contains(&sent.len()), "{} proposals in a second", sent.len());
+    assert!((1..=3).all(|id| sent.contains(&p(id))), "every proposer was asked");
+}
+
+#[test]
 fn a_broken_link_sends_everything_unanswered_elsewhere_at_once() {
     let mut bench = Bench::open();
     let (first, _) = target(&mut bench, 1);
