@@ -59,10 +59,8 @@ pub fn inherit<'a>(known: Slot, reports: impl Iterator<Item = &'a Report> + Clon
         }
     }
 
-    // 4. New values start above every vote, above what is chosen, and not below any floor.
-    let last_vote = highest.last_key_value().map_or(chosen, |(slot, _)| *slot);
-    let floor = reports.map(|report| report.floor).max().unwrap_or(Slot::FIRST);
-    let next = last_vote.next().max(floor);
+    // 4. New values start above every vote and above what is chosen, and so not below any floor (step 1).
+    let next = highest.last_key_value().map_or(chosen, |(slot, _)| *slot).next();
 
     // 5. Slots between that nobody voted on are filled with noops, so that learners can pass them.
     let entries = (chosen.next().0..next.0)
