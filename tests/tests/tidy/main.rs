@@ -16,16 +16,21 @@ const MOST_LINES: usize = 400;
 
 /// Whom each crate of ours may stand on, its daemon (`main.rs`) included.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("protocol", &[]),
-    ("journal", &[]),
-    ("store", &["protocol"]),
+    ("planted", &[]),
+    ("checker", &[]),
+    ("protocol", &["planted"]),
+    ("journal", &["planted"]),
+    ("store", &["protocol", "planted"]),
     ("daemon", &["protocol", "journal"]),
-    ("acceptor", &["protocol", "journal", "daemon"]),
-    ("proposer", &["protocol", "daemon"]),
-    ("learner", &["protocol", "store", "daemon"]),
-    ("client", &["protocol"]),
+    ("acceptor", &["protocol", "journal", "daemon", "planted"]),
+    ("proposer", &["protocol", "daemon", "planted"]),
+    ("learner", &["protocol", "store", "daemon", "planted"]),
+    ("client", &["protocol", "planted"]),
     ("supervisor", &["protocol", "client"]),
-    ("simulator", &["protocol", "journal", "store", "acceptor", "proposer", "learner"]),
+    (
+        "simulator",
+        &["protocol", "journal", "store", "acceptor", "proposer", "learner", "client", "checker", "planted"],
+    ),
 ];
 
 /// What may lie at the top, besides dot-files and build output.

@@ -1,0 +1,107 @@
+//! Bugs that tests plant in Synod's own code, to see that they are caught.
+//!
+//! A check that has never failed proves little. So the places where a plausible mistake would break a promise ask
+//! [`is`] whether that mistake is planted, and make it if so. In a shipped program the answer is the constant `false` and
+//! nothing is left of the question: the mistakes exist only with the feature `planted`, which only dev-dependencies of tests switch on and
+//! which a build without debug assertions refuses. Even then a mistake is made only on a thread that has called [`plant`], so
+//! that tests run side by side. Absent on purpose: any mistake that isn't one line at the place where it would be made.
+
+#[cfg(all(feature = "planted", not(debug_assertions)))]
+compile_error!("planted bugs are for tests: a program that ships is never built with the feature `planted`");
+
+macro_rules! bugs {
+    ($($name:ident: $text:literal, $what:literal;)+) => {
+        /// A mistake that can be planted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Bug {
+            $(#[doc = $what] $name,)+
+        }
+
+        impl Bug {
+            /// Every mistake.
+            pub const ALL: &'static [Bug] = &[$(Bug::$name,)+];
+
+            /// Its name on a command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Bug::$name => $text,)+ }
+            }
+
+            /// What goes wrong, in a sentence.
+            pub fn what(self) -> &'static str {
+                match self { $(Bug::$name => $what,)+ }
+            }
+        }
+    };
+}
+
+bugs! {
+    PromiseNotPersisted: "promise-not-persisted", "An acceptor promises without a record of it.";
+    VoteNotPersisted: "vote-not-persisted", "An acceptor votes without a record of it.";
+    ReplyBeforeSync: "reply-before-sync", "Messages leave though making the records durable has failed or is not done.";
+    AcceptOnlyAbovePromise: "accept-only-above-promise", "An acceptor refuses an Accept at the very ballot it has promised.";
+    AcceptBelowPromise: "accept-below-promise", "An acceptor votes at a ballot below its promise.";
+    EqualBallotPromisedTwice: "equal-ballot-promised-twice", "An acceptor answers a Prepare at the ballot it has promised to another proposer's life.";
+    AcceptRaisesNoPromise: "accept-raises-no-promise", "A vote doesn't raise the promise.";
+    BallotReusedAfterRestart: "ballot-reused-after-restart", "A restarted proposer has the life of the one before.";
+    BallotReusedAfterStepDown: "ballot-reused-after-step-down", "A proposer that starts Phase 1 over takes the same ballot again.";
+    OwnValueDespiteVote: "own-value-despite-vote", "A new leader fills a slot with a noop though a vote was reported.";
+    FirstReportedValue: "first-reported-value", "A new leader takes the first reported value, not the highest ballot's.";
+    LastReportedValue: "last-reported-value", "A new leader takes the last reported value, not the highest ballot's.";
+    PromisesOfTooFew: "promises-of-too-few", "A new leader is content with one promise less than a quorum.";
+    IncompletePromiseCounts: "incomplete-promise-counts", "A promise counts before its last chunk has come.";
+    CappedPromise: "capped-promise", "A promise tells one chunk of votes and calls itself complete.";
+    HeldOfIncompletePromiseIgnored: "held-of-incomplete-promise-ignored", "The held prefix of an incomplete promise shortens what others are asked for, and is then forgotten.";
+    DuplicateAcksCounted: "duplicate-acks-counted", "Votes are counted by messages, not by acceptors.";
+    AcksOfTwoBallotsMixed: "acks-of-two-ballots-mixed", "Votes at another ballot count.";
+    VotesOfTooFew: "votes-of-too-few", "A slot counts as chosen one vote short of a Phase-2 quorum.";
+    HeldOverOtherBallots: "held-over-other-ballots", "An acceptor advances its held prefix over slots voted at other ballots.";
+    FetchServesUnchosen: "fetch-serves-unchosen", "An acceptor serves votes above its held prefix as chosen.";
+    ChosenPrefixFromHearsay: "chosen-prefix-from-hearsay", "A leader's chosen prefix rises by held prefixes it hears of later.";
+    AppliedOverGap: "applied-over-gap", "A learner applies over a gap.";
+    RepliesNotKept: "replies-not-kept", "The reply table forgets: a repeated call takes effect again.";
+    FencedCallApplied: "fenced-call-applied", "A call below its session's lowest unacknowledged sequence is applied.";
+    ExpiryUnconditional: "expiry-unconditional", "A session expires whatever renewed it since.";
+    ReadWithoutRound: "read-without-round", "A linearizable read is answered from what the learner happens to have applied.";
+    ReadRoundOfTooFew: "read-round-of-too-few", "A quorum read is content with one answer less than a quorum.";
+    ReadJoinsRunningRound: "read-joins-running-round", "A read is served by a round that had begun before it arrived.";
+    ReadRoundReusedAfterRestart: "read-round-reused-after-restart", "A restarted learner counts its rounds as the one before did.";
+    RetryWithNewSequence: "retry-with-new-sequence", "A client gives a retried call a new sequence.";
+    UnknownCalledFailed: "unknown-called-failed", "A client calls a write failed though it may have happened.";
+    SyncSkipped: "sync-skipped", "The journal answers before its sync.";
+    FailedSyncRetried: "failed-sync-retried", "The journal tries a failed sync again and goes on.";
+    DamageTakenForEnd: "damage-taken-for-end", "Recovery takes damage in the middle of the journal for its end.";
+    TornTailNotCut: "torn-tail-not-cut", "Recovery keeps valid records of a torn, unsealed batch.";
+    TailNotRewritten: "tail-not-rewritten", "Recovery believes what it reads of the unsealed tail without making it durable again.";
+    DirectoryNotSynced: "directory-not-synced", "A new segment's name isn't made durable.";
+}
+
+/// Whether `bug` is planted here: always `false` in what ships.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+pub const fn is(_bug: Bug) -> bool {
+    false
+}
+
+#[cfg(feature = "planted")]
+mod planted {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Whether `bug` is planted on this thread.
+    pub fn is(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// Plants a bug on this thread in place of any other; `None` leaves the code as it ships.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+}
+
+#[cfg(feature = "planted")]
+pub use planted::{is, plant};
