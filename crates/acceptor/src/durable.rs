@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use synod_planted::Bug;
 use synod_protocol::message::Formation;
 use synod_protocol::value::Entry;
 use synod_protocol::wire::Payload;
@@ -111,9 +112,12 @@ impl Head {
                 self.promised = *ballot;
             }
             Record::Voted { ballot, held, entries } => {
-                assert!(*ballot >= self.promised, "S1: vote at {ballot:?} after promise {:?}", self.promised);
+                let lower = *ballot < self.promised && !planted_lower_ballot();
+                assert!(!lower, "S1: vote at {ballot:?} after promise {:?}", self.promised);
                 assert!(*held >= self.held, "S6: held prefix falls from {} to {held}", self.held);
-                self.promised = *ballot;
+                if !synod_planted::is(Bug::AcceptRaisesNoPromise) {
+                    self.promised = self.promised.max(*ballot);
+                }
                 self.held = *held;
                 let highest = entries.iter().map(|entry| entry.slot).max();
                 self.highest = highest.map_or(self.highest, |slot| slot.max(self.highest));
@@ -136,6 +140,13 @@ impl Head {
 impl Payload for Head {
     fn values<'a>(&'a self, _visit: &mut dyn FnMut(&'a Value)) {}
     fn values_mut(&mut self, _visit: &mut dyn FnMut(&mut Value)) {}
+}
+
+/// Whether a bug is planted that votes at lower ballots: it is for the invariants to find, not for the assertions here.
+fn planted_lower_ballot() -> bool {
+    [Bug::AcceptBelowPromise, Bug::EqualBallotPromisedTwice, Bug::AcceptRaisesNoPromise]
+        .into_iter()
+        .any(synod_planted::is)
 }
 
 /// The latest vote for a slot.
@@ -183,7 +194,7 @@ impl Durable {
 
     /// Chosen values from `first` to `last`, no further than the held prefix, without a gap (S6: only these may be served).
     pub fn held_values(&self, first: Slot, last: Slot) -> impl Iterator<Item = &Value> {
-        let last = last.min(self.head.held);
+        let last = if synod_planted::is(Bug::FetchServesUnchosen) { last } else { last.min(self.head.held) };
         let mut slot = first.max(Slot::FIRST);
         std::iter::from_fn(move || {
             let voted = (slot <= last).then(|| self.votes.get(&slot)).flatten()?;
@@ -195,8 +206,13 @@ impl Durable {
     /// How far the held prefix may advance once `entries` are voted for at `ballot`, whose leader states `chosen` (S6).
     pub fn held_after(&self, ballot: Ballot, chosen: Slot, entries: &[Entry]) -> Slot {
         let fresh: BTreeSet<Slot> = entries.iter().map(|entry| entry.slot).collect();
-        let at_ballot =
-            |slot| fresh.contains(&slot) || self.votes.get(&slot).is_some_and(|vote| vote.ballot == ballot);
+        let at_ballot = |slot| {
+            fresh.contains(&slot)
+                || self
+                    .votes
+                    .get(&slot)
+                    .is_some_and(|vote| vote.ballot == ballot || synod_planted::is(Bug::HeldOverOtherBallots))
+        };
         let mut held = self.head.held;
         while held < chosen && at_ballot(held.next()) {
             held = held.next();
@@ -215,13 +231,15 @@ impl Durable {
             for Entry { slot, value } in entries {
                 let old = self.votes.insert(*slot, Voted { ballot: *ballot, value: value.clone() });
                 assert!(
-                    old.as_ref().is_none_or(|old| old.ballot < *ballot || old.value == *value),
+                    old.as_ref().is_none_or(|old| old.ballot < *ballot || old.value == *value)
+                        || planted_lower_ballot(),
                     "S1: two values for slot {slot} at {ballot:?}: {old:?}, then {value:?}"
                 );
             }
             for slot in SlotRange::new(held_before.next(), *held).into_iter().flat_map(SlotRange::slots) {
                 let vote = self.votes.get(&slot).map(|vote| vote.ballot);
-                assert!(vote == Some(*ballot), "S6: slot {slot} held at {ballot:?}, but voted at {vote:?}");
+                let held_rightly = vote == Some(*ballot) || synod_planted::is(Bug::HeldOverOtherBallots);
+                assert!(held_rightly, "S6: slot {slot} held at {ballot:?}, but voted at {vote:?}");
             }
         }
     }

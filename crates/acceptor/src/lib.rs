@@ -11,6 +11,7 @@ pub mod keeper;
 
 use std::collections::BTreeSet;
 
+use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::hello::Standing;
 use synod_protocol::message::{
@@ -85,12 +86,19 @@ impl Acceptor {
 
     fn record(&mut self, record: Record, effects: &mut Out) {
         self.durable.apply(&record);
-        effects.persist(record);
+        let forgotten = match record {
+            Record::Promised { .. } => synod_planted::is(Bug::PromiseNotPersisted),
+            Record::Voted { .. } => synod_planted::is(Bug::VoteNotPersisted),
+            Record::Prepared { .. } | Record::Opened { .. } => false,
+        };
+        if !forgotten {
+            effects.persist(record);
+        }
     }
 
     fn on_prepare(&mut self, from: ProposerId, ballot: Ballot, after: Slot, effects: &mut Out) {
         let promised = self.durable.head().promised;
-        if ballot < promised {
+        if ballot < promised && !self.is_equal_by_mistake(ballot) {
             return self.refuse(from, ballot, effects);
         }
         if ballot > promised {
@@ -99,15 +107,15 @@ impl Acceptor {
             self.record(Record::Promised { ballot }, effects);
         }
         self.heard_leader(effects);
-        let promise = self.promise_chunk(after);
+        let promise = self.promise_chunk(ballot, after);
         effects.send(from, ToProposer::Promise(promise));
     }
 
     /// The votes above the held prefix and above `after`, as many as fit a chunk (S4: the range covered is named).
-    fn promise_chunk(&self, after: Slot) -> Promise {
+    fn promise_chunk(&self, ballot: Ballot, after: Slot) -> Promise {
         let after = after.max(self.durable.head().held);
         let mut promise = Promise {
-            ballot: self.durable.head().promised,
+            ballot,
             floor: self.durable.head().floor,
             held: self.durable.head().held,
             after,
@@ -118,7 +126,7 @@ impl Acceptor {
         let mut bytes = 0;
         for (slot, voted) in self.durable.votes_above(after) {
             if bytes >= self.config.chunk_bytes {
-                promise.complete = false;
+                promise.complete = synod_planted::is(Bug::CappedPromise);
                 break;
             }
             bytes += voted.value.len() as u64 + 64;
@@ -130,7 +138,11 @@ impl Acceptor {
 
     fn on_accept(&mut self, from: ProposerId, accept: Accept, effects: &mut Out) {
         let Accept { ballot, chosen, mut entries } = accept;
-        if ballot < self.durable.head().promised {
+        let promised = self.durable.head().promised;
+        let below = ballot < promised
+            && !synod_planted::is(Bug::AcceptBelowPromise)
+            && !self.is_equal_by_mistake(ballot);
+        if below || (ballot == promised && synod_planted::is(Bug::AcceptOnlyAbovePromise)) {
             return self.refuse(from, ballot, effects);
         }
         if self.answer.as_ref().is_some_and(|answer| answer.ballot != ballot) {
@@ -155,6 +167,11 @@ impl Acceptor {
         }
         self.answer = Some(Accepted { ballot, slots, held: self.durable.head().held });
         self.heard_leader(effects);
+    }
+
+    /// Never, but for a planted bug.
+    fn is_equal_by_mistake(&self, ballot: Ballot) -> bool {
+        synod_planted::is(Bug::EqualBallotPromisedTwice) && ballot.round == self.durable.head().promised.round
     }
 
     fn refuse(&self, from: ProposerId, ballot: Ballot, effects: &mut Out) {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use synod_planted::Bug;
 use synod_protocol::message::{Fetch, Fetched};
 use synod_protocol::{Slot, SlotRange, Value};
 
@@ -84,7 +85,9 @@ impl Log {
 
     /// Hands out the next slot, if its value is here.
     pub(crate) fn take_next(&mut self) -> Option<(Slot, Value)> {
-        let value = self.waiting.remove(&self.next)?;
+        let over_gap = || self.waiting.first_key_value().map(|(slot, _)| *slot);
+        let from = if synod_planted::is(Bug::AppliedOverGap) { over_gap()? } else { self.next };
+        let value = self.waiting.remove(&from)?;
         let slot = self.next;
         self.waiting_bytes -= cost(&value);
         self.next = slot.next();

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use synod_planted::Bug;
 use synod_protocol::quorum::{Counted, Tally};
 use synod_protocol::{AcceptorId, ClientId, QuorumSystem, Slot};
 
@@ -55,7 +56,7 @@ impl Reads {
     pub(crate) fn new(life: u64, most: u64) -> Reads {
         Reads {
             arrived: Vec::new(),
-            round: life,
+            round: if synod_planted::is(Bug::ReadRoundReusedAfterRestart) { 0 } else { life },
             in_flight: None,
             unsettled: BTreeMap::new(),
             count: 0,
@@ -75,7 +76,10 @@ impl Reads {
         let room = self.count < self.most;
         if room {
             self.count += 1;
-            self.arrived.push(read);
+            match &mut self.in_flight {
+                Some(round) if synod_planted::is(Bug::ReadJoinsRunningRound) => round.reads.push(read),
+                Some(_) | None => self.arrived.push(read),
+            }
         }
         room
     }
@@ -122,6 +126,7 @@ impl Reads {
     /// Hands out the reads that waited for no more than `applied`.
     pub(crate) fn take_ready(&mut self, applied: Slot) -> Vec<Waiting> {
         let mut ready = Vec::new();
+        let applied = if synod_planted::is(Bug::ReadBeforeApplied) { Slot(u64::MAX) } else { applied };
         while let Some(entry) = self.unsettled.first_entry().filter(|entry| *entry.key() <= applied) {
             ready.append(&mut entry.remove());
         }

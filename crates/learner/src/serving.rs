@@ -1,6 +1,7 @@
 //! How a learner serves clients: attachments, reads (S10), forwarded commands, expiry of idle sessions.
 
 use bytes::Bytes;
+use synod_planted::Bug;
 use synod_protocol::command::{self, BatchBuilder, Command, SessionId};
 use synod_protocol::message::{
     Attach, AttachState, Consistency, NotTaken, Propose, Read, ReadOutcome, ReadReply, ToAcceptor, ToClient,
@@ -76,6 +77,9 @@ impl<S: Storage> Learner<S> {
             let key = (key.len() as u64 <= self.config.limits.key_bytes).then_some(key);
             match consistency {
                 Consistency::Stale => self.answer(&Waiting { client: from, id, key }),
+                Consistency::Linearizable if synod_planted::is(Bug::ReadWithoutRound) => {
+                    self.answer(&Waiting { client: from, id, key });
+                }
                 Consistency::Linearizable => {
                     if !self.reads.arrive(Waiting { client: from, id, key }) {
                         self.answer_busy(from, id);

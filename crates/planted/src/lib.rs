@@ -40,7 +40,9 @@ bugs! {
     ReplyBeforeSync: "reply-before-sync", "Messages leave though making the records durable has failed or is not done.";
     AcceptOnlyAbovePromise: "accept-only-above-promise", "An acceptor refuses an Accept at the very ballot it has promised.";
     AcceptBelowPromise: "accept-below-promise", "An acceptor votes at a ballot below its promise.";
-    EqualBallotPromisedTwice: "equal-ballot-promised-twice", "An acceptor answers a Prepare at the ballot it has promised to another proposer's life.";
+    EqualBallotPromisedTwice: "equal-ballot-promised-twice", "An acceptor compares ballots by their rounds alone, so that one round is promised to two proposers.";
+    ResendForgotten: "resend-forgotten", "A leader never sends an unanswered slot again.";
+    HealingForgotten: "healing-forgotten", "A leader never heals acceptors that missed slots.";
     AcceptRaisesNoPromise: "accept-raises-no-promise", "A vote doesn't raise the promise.";
     BallotReusedAfterRestart: "ballot-reused-after-restart", "A restarted proposer has the life of the one before.";
     BallotReusedAfterStepDown: "ballot-reused-after-step-down", "A proposer that starts Phase 1 over takes the same ballot again.";
@@ -62,6 +64,7 @@ bugs! {
     FencedCallApplied: "fenced-call-applied", "A call below its session's lowest unacknowledged sequence is applied.";
     ExpiryUnconditional: "expiry-unconditional", "A session expires whatever renewed it since.";
     ReadWithoutRound: "read-without-round", "A linearizable read is answered from what the learner happens to have applied.";
+    ReadBeforeApplied: "read-before-applied", "A read doesn't wait until the slot of its round is applied.";
     ReadRoundOfTooFew: "read-round-of-too-few", "A quorum read is content with one answer less than a quorum.";
     ReadJoinsRunningRound: "read-joins-running-round", "A read is served by a round that had begun before it arrived.";
     ReadRoundReusedAfterRestart: "read-round-reused-after-restart", "A restarted learner counts its rounds as the one before did.";

@@ -3,6 +3,7 @@
 //! Upholds S5: a ballot's round is above all that this life has used or heard of, and a life never takes up a ballot again. What
 //! replies add up to is [`crate::phase`]'s; what to propose afterwards [`crate::safe_value`]'s.
 
+use synod_planted::Bug;
 use synod_protocol::message::{Promise, ToAcceptor};
 use synod_protocol::role::Delay;
 use synod_protocol::{AcceptorId, Ballot};
@@ -75,10 +76,12 @@ impl Proposer {
 
     pub(crate) fn prepare(&mut self, effects: &mut Out) {
         // S5: higher than any round this life has used or seen, so never the ballot of an earlier leadership.
-        self.highest_round += 1;
-        let ballot = Ballot { round: self.highest_round, proposer: self.config.id, life: self.config.life };
+        let round = self.highest_round + 1;
+        let ballot = Ballot { round, proposer: self.config.id, life: self.config.life };
         assert!(ballot > self.highest_ballot, "S5: {ballot:?} is not above {:?}", self.highest_ballot);
-        self.highest_ballot = ballot;
+        if !synod_planted::is(Bug::BallotReusedAfterStepDown) {
+            self.heard_of(ballot);
+        }
         info!(%ballot, "prepares");
         self.phase = Phase::Preparing(Preparing::new(ballot));
         for timer in [Timer::Probe, Timer::Stand, Timer::Heartbeat, Timer::Heal, Timer::Check] {

@@ -14,6 +14,7 @@ pub mod safe_value;
 
 use std::collections::BTreeSet;
 
+use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::hello::Standing;
 use synod_protocol::message::{
@@ -96,7 +97,10 @@ pub struct Proposer {
 
 impl Proposer {
     /// A proposer that knows nothing yet.
-    pub fn new(config: Config) -> Proposer {
+    pub fn new(mut config: Config) -> Proposer {
+        if synod_planted::is(Bug::BallotReusedAfterRestart) {
+            config.life = 0;
+        }
         Proposer {
             config,
             phase: Phase::Probing(Probing::after(0)),
@@ -161,7 +165,9 @@ impl Proposer {
 
     fn on_accepted(&mut self, from: AcceptorId, accepted: &Accepted) {
         match &mut self.phase {
-            Phase::Leading(leading) if leading.ballot == accepted.ballot => {
+            Phase::Leading(leading)
+                if leading.ballot == accepted.ballot || synod_planted::is(Bug::AcksOfTwoBallotsMixed) =>
+            {
                 leading.on_accepted(from, accepted, &self.config.quorums, &self.config.tuning);
             }
             Phase::Probing(_) | Phase::Preparing(_) | Phase::Leading(_) => {
@@ -222,6 +228,9 @@ impl Proposer {
     fn on_heal(&mut self, effects: &mut Out) {
         let Phase::Leading(leading) = &mut self.phase else { return };
         effects.set_timer(Timer::Heal, Delay::exactly(self.config.tuning.heal_ms));
+        if synod_planted::is(Bug::HealingForgotten) {
+            return;
+        }
         if leading.heal(&self.config.quorums, &self.config.tuning, effects) {
             warn!(ballot = %leading.ballot, "a chosen value is held by no acceptor that answers: prepares again");
             self.step_down(effects);
@@ -324,7 +333,9 @@ impl Role for Proposer {
                 Phase::Probing(_) => {}
                 Phase::Preparing(_) => self.ask_for_promises(effects),
                 Phase::Leading(leading) => {
-                    leading.resend(&self.config.quorums, effects);
+                    if !synod_planted::is(Bug::ResendForgotten) {
+                        leading.resend(&self.config.quorums, effects);
+                    }
                     effects.set_timer(Timer::Resend, Delay::exactly(self.config.tuning.resend_ms));
                 }
             },

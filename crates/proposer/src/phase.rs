@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use synod_planted::Bug;
 use synod_protocol::message::Promise;
 use synod_protocol::{AcceptorId, Ballot, QuorumSystem, Slot};
 
@@ -137,11 +138,21 @@ impl Preparing {
     }
 
     fn finish(&self, quorums: &QuorumSystem) -> Option<Inheritance> {
-        let complete = || self.reports.iter().filter(|(_, progress)| progress.complete);
+        let complete = || {
+            self.reports
+                .iter()
+                .filter(|(_, progress)| progress.complete || synod_planted::is(Bug::IncompletePromiseCounts))
+        };
         let members: BTreeSet<_> = complete().map(|(acceptor, _)| *acceptor).collect();
         // An incomplete promise may be why others were not asked for votes up to what it holds: its prefix counts too.
         let reports = complete().map(|(_, progress)| &progress.report);
-        quorums.is_phase1(&members).then(|| inherit(self.known_chosen(), reports))
+        let known = if synod_planted::is(Bug::HeldOfIncompletePromiseIgnored) {
+            Slot::ZERO
+        } else {
+            self.known_chosen()
+        };
+        let too_few = synod_planted::is(Bug::PromisesOfTooFew) && members.len() + 1 >= quorums.phase1();
+        (quorums.is_phase1(&members) || too_few).then(|| inherit(known, reports))
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use synod_planted::Bug;
 use synod_protocol::message::{Accepted, NotTaken};
 use synod_protocol::quorum::Counted;
 use synod_protocol::tuning::Tuning;
@@ -165,6 +166,14 @@ impl Pipeline {
     /// Counts votes of this ballot, and moves the chosen prefix where it can.
     pub fn count_votes(&mut self, from: AcceptorId, accepted: &Accepted) {
         let mut reached = false;
+        if synod_planted::is(Bug::ChosenPrefixFromHearsay)
+            && accepted.held > self.chosen
+            && accepted.held < self.next
+        {
+            self.in_flight = self.in_flight.split_off(&accepted.held.next());
+            self.due = self.due.split_off(&accepted.held.next());
+            self.chosen = accepted.held;
+        }
         for range in accepted.slots.iter().filter(|range| range.first <= range.last) {
             for (_, slot) in self.in_flight.range_mut(range.first..=range.last) {
                 reached |= slot.tally.count(from) == Counted::JustReached;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use synod_planted::Bug;
 use synod_protocol::value::Entry;
 use synod_protocol::{Ballot, Slot, Value};
 
@@ -54,7 +55,8 @@ pub fn inherit<'a>(known: Slot, reports: impl Iterator<Item = &'a Report> + Clon
         // 3. Of several votes for a slot, the one at the highest ballot decides: its leader chose its value by this same
         //    rule, so if a value was chosen at any ballot up to that one, it is this value. At one ballot there is
         //    one value (S1), so ties are equal.
-        if *ballot > best.0 {
+        let decides = *ballot > best.0 && !synod_planted::is(Bug::FirstReportedValue);
+        if decides || synod_planted::is(Bug::LastReportedValue) {
             *best = (*ballot, value);
         }
     }
@@ -67,7 +69,10 @@ pub fn inherit<'a>(known: Slot, reports: impl Iterator<Item = &'a Report> + Clon
         .map(Slot)
         .map(|slot| Entry {
             slot,
-            value: highest.get(&slot).map_or(Value::NOOP, |(_, value)| (*value).clone()),
+            value: highest
+                .get(&slot)
+                .filter(|_| !synod_planted::is(Bug::OwnValueDespiteVote))
+                .map_or(Value::NOOP, |(_, value)| (*value).clone()),
         })
         .collect();
     Inheritance { chosen, entries, next }

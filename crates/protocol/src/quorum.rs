@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use synod_planted::Bug;
 
 use crate::ids::AcceptorId;
 
@@ -119,12 +120,14 @@ impl QuorumSystem {
 
     /// A tally that waits for a Phase-1 quorum.
     pub fn phase1_tally(&self) -> Tally {
-        Tally { voters: BTreeSet::new(), needed: self.phase1 }
+        let lacking = usize::from(synod_planted::is(Bug::ReadRoundOfTooFew));
+        Tally { voters: BTreeSet::new(), needed: (self.phase1 - lacking).max(1) }
     }
 
     /// A tally that waits for a Phase-2 quorum.
     pub fn phase2_tally(&self) -> Tally {
-        Tally { voters: BTreeSet::new(), needed: self.phase2 }
+        let lacking = usize::from(synod_planted::is(Bug::VotesOfTooFew));
+        Tally { voters: BTreeSet::new(), needed: (self.phase2 - lacking).max(1) }
     }
 }
 
@@ -150,7 +153,11 @@ impl Tally {
     /// Counts `acceptor`. Whoever calls has checked that it belongs to the configuration.
     pub fn count(&mut self, acceptor: AcceptorId) -> Counted {
         let reached_before = self.reached();
-        if !self.voters.insert(acceptor) || reached_before {
+        let mut repeated = !self.voters.insert(acceptor);
+        if repeated && synod_planted::is(Bug::DuplicateAcksCounted) {
+            (repeated, self.needed) = (false, self.needed.saturating_sub(1));
+        }
+        if repeated || reached_before {
             Counted::Already
         } else if self.reached() {
             Counted::JustReached

@@ -7,6 +7,8 @@
 
 use std::fmt::Debug;
 
+use synod_planted::Bug;
+
 use crate::hello::Standing;
 use crate::ids::NodeId;
 use crate::message::{Address, Message};
@@ -169,7 +171,10 @@ impl<R, T> Effects<R, T> {
     /// Makes the records durable, and only then gives out the messages and timer orders. On an error nothing gets out.
     pub fn release<P: Persist<R>>(self, persist: &mut P) -> Result<Released<T>, P::Error> {
         if !self.records.is_empty() {
-            persist.persist(self.records)?;
+            let persisted = persist.persist(self.records);
+            if !synod_planted::is(Bug::ReplyBeforeSync) {
+                persisted?;
+            }
         }
         Ok(Released { messages: self.messages, timers: self.timers })
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use synod_planted::Bug;
 use synod_protocol::Slot;
 use synod_protocol::command::{Outcome, SessionId};
 
@@ -52,7 +53,8 @@ impl Session {
                 self.replies.pop_first();
             }
         }
-        if sequence < self.lowest || sequence - self.lowest >= window {
+        let fenced = sequence < self.lowest && !synod_planted::is(Bug::FencedCallApplied);
+        if fenced || sequence.saturating_sub(self.lowest) >= window {
             return Admission::Outside;
         }
         self.replies.get(&sequence).map_or(Admission::Fresh, |kept| Admission::Repeated(*kept))
@@ -102,7 +104,10 @@ impl Sessions {
 
     /// Ends a session if `renewed` is still its last renewal; tells whether it did.
     pub(crate) fn expire(&mut self, id: SessionId, renewed: Slot) -> bool {
-        let idle = self.open.get(&id).is_some_and(|session| session.renewed == renewed);
+        let idle = self
+            .open
+            .get(&id)
+            .is_some_and(|session| session.renewed == renewed || synod_planted::is(Bug::ExpiryUnconditional));
         if idle {
             self.end(id);
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use synod_planted::Bug;
 use synod_protocol::command::{Call as WireCall, Command, Operation, SessionId};
 
 /// A call's number within the client, in the order in which calls came; never told to anybody.
@@ -153,6 +154,11 @@ impl<T> Calls<T> {
 
     /// A call that was sent must be sent again.
     pub(crate) fn send_again(&mut self, id: CallId) {
+        let sequence = self.calls.get_mut(&id).and_then(|call| call.sequence);
+        if let Some(sequence) = sequence.filter(|_| synod_planted::is(Bug::RetryWithNewSequence)) {
+            self.pending[(sequence - self.lowest) as usize] = None;
+            return self.fresh.push_front(id);
+        }
         self.again.insert(id);
     }
 
