@@ -23,14 +23,8 @@ pub(crate) fn wrong_order(window: &[&Operation], why: &str) -> Rejected {
 }
 
 /// No order explains the items of a key.
-pub(crate) fn not_explained(
-    check: Check,
-    history: &History,
-    key: &Key<'_>,
-    items: &[Item],
-    blocked: usize,
-) -> Violation {
-    let mut few = shrink(items, blocked);
+pub(crate) fn not_explained(check: Check, history: &History, key: &Key<'_>, items: &[Item]) -> Violation {
+    let mut few = shrink(items);
     few.sort_by_key(|item| (item.end, item.start));
     let operations = history.operations();
     let of_key = || key.numbers.iter().map(|number| &operations[*number]);
@@ -44,19 +38,30 @@ pub(crate) fn not_explained(
         }
         None => "no order of these calls explains their replies".to_string(),
     };
+    let window = window(history, key, &few);
+    let left_out = key.numbers.len() - window.len();
+    Violation { check, key: key.key.clone(), impossible, window, left_out }
+}
+
+/// The calls that show it, and the puts that might have explained what they found.
+fn window(history: &History, key: &Key<'_>, few: &[Item]) -> Vec<Operation> {
+    let operations = history.operations();
+    let ended_at = |item: &Item| operations[item.number].returned_at;
+    let last = few.iter().filter_map(ended_at).max().unwrap_or(u64::MAX);
     let mut window: Vec<usize> = few.iter().map(|item| item.number).collect();
-    for item in &few {
-        let writers = key
-            .numbers
-            .iter()
-            .filter(|number| writes(&operations[**number], found(&operations[item.number])));
-        window.extend(writers.take(MOST_WRITERS));
+    for item in few {
+        let value = found(&operations[item.number]);
+        let found_any = item.effect == Effect::Delete(Some(true));
+        let explains = |number: &&usize| {
+            let operation = &operations[**number];
+            let any = found_any && operation.called_at <= last && matches!(operation.call, Call::Put(_));
+            any || writes(operation, value)
+        };
+        window.extend(key.numbers.iter().rev().filter(explains).take(MOST_WRITERS));
     }
     window.sort_by_key(|number| (operations[*number].called_at, *number));
     window.dedup();
-    let left_out = key.numbers.len() - window.len();
-    let window = window.into_iter().map(|number| operations[number].clone()).collect();
-    Violation { check, key: key.key.clone(), impossible, window, left_out }
+    window.into_iter().map(|number| operations[number].clone()).collect()
 }
 
 /// Why this get or delete is wrong, given the other calls that matter.
@@ -83,10 +88,11 @@ fn why<'a>(
         [first, second]
             if before(first, second)
                 && before(second, observer)
-                && writes(&operations[first.number], value) =>
+                && (writes(&operations[first.number], value)
+                    || found(&operations[first.number]) == value) =>
         {
-            let write = operations[second.number].asked();
-            format!("{write} {comes_before} and after that, and nothing put it again")
+            let (second, first) = (operations[second.number].asked(), operations[first.number].asked());
+            format!("{second} {comes_before}, {first} before that, and nothing put it again")
         }
         _ => "no order of these calls explains it".to_string(),
     }

@@ -20,11 +20,8 @@ use crate::keys::{ABSENT, Effect, Item, Moment, ValueId};
 pub(crate) enum Found {
     /// There is such an order.
     Order,
-    /// There is none; in no partial order was this item (by its place) ever taken before a later one had to be.
-    Nothing {
-        /// The item's place.
-        blocked: usize,
-    },
+    /// There is none.
+    Nothing,
     /// The bound was reached.
     Exhausted,
 }
@@ -46,7 +43,7 @@ pub(crate) fn find_order(items: &[Item], steps: &mut usize, bound: usize) -> Fou
         }
         loop {
             let Some(frame) = frames.last_mut() else {
-                return Found::Nothing { blocked: search.blocked.map_or(0, |(_, place)| place) };
+                return Found::Nothing;
             };
             search.go_back_to(frame.taken);
             match frame.moves.pop() {
@@ -86,8 +83,8 @@ struct Class {
 }
 
 struct Search<'a> {
-    /// Calls that took effect, by start, each with its place among the items.
-    calls: Vec<(usize, &'a Item)>,
+    /// Calls that took effect, by start.
+    calls: Vec<&'a Item>,
     /// The calls not taken, as a ring through `calls.len()`.
     next: Vec<usize>,
     previous: Vec<usize>,
@@ -106,14 +103,12 @@ struct Search<'a> {
     sources: Vec<usize>,
     taken: Vec<Taken>,
     tried: HashSet<Box<[u64]>>,
-    /// The latest end that some partial order came up to, and whose it is.
-    blocked: Option<(Moment, usize)>,
 }
 
 impl<'a> Search<'a> {
     fn new(items: &'a [Item]) -> Search<'a> {
-        let mut calls: Vec<_> = items.iter().enumerate().filter(|(_, item)| item.end.is_some()).collect();
-        calls.sort_by_key(|(_, item)| (item.start, item.end));
+        let mut calls: Vec<_> = items.iter().filter(|item| item.end.is_some()).collect();
+        calls.sort_by_key(|item| (item.start, item.end));
         let count = calls.len();
         let values = items.iter().map(|item| item.effect.leaves() as usize + 1).max().unwrap_or(0);
         let mut search = Search {
@@ -129,7 +124,6 @@ impl<'a> Search<'a> {
             sources: vec![0; values.max(1)],
             taken: Vec::new(),
             tried: HashSet::new(),
-            blocked: None,
             calls,
         };
         for item in items {
@@ -166,18 +160,18 @@ impl<'a> Search<'a> {
         let mut limit = (u64::MAX, u64::MAX);
         let mut found = Vec::new();
         let mut at = self.next[self.calls.len()];
-        while at < self.calls.len() && self.calls[at].1.start <= limit {
+        while at < self.calls.len() && self.calls[at].start <= limit {
             found.push(at);
             limit = limit.min(self.end_of(at));
             at = self.next[at];
         }
         // The limit fell on the way: those that start after it are called after somebody was answered.
-        found.retain(|at| self.calls[*at].1.start <= limit);
+        found.retain(|at| self.calls[*at].start <= limit);
         (found, limit)
     }
 
     fn end_of(&self, call: usize) -> Moment {
-        self.calls[call].1.end.expect("calls are the items with an end")
+        self.calls[call].end.expect("calls are the items with an end")
     }
 
     /// The first of a class that isn't taken, if its moment has come (rule 3).
@@ -197,7 +191,7 @@ impl<'a> Search<'a> {
         let (candidates, limit) = self.candidates();
         let mut moves = Vec::new();
         for call in candidates.iter().copied() {
-            let effect = self.calls[call].1.effect;
+            let effect = self.calls[call].effect;
             if effect.fits(self.value) {
                 moves.push(Move { call, maybe: None });
                 continue;
@@ -214,9 +208,9 @@ impl<'a> Search<'a> {
         }
         moves.retain(|next| !self.gives_up_for_good(next));
         let urgent = candidates.into_iter().find(|call| self.end_of(*call) == limit);
-        let wanted = urgent.map(|call| self.calls[call].1.effect.leaves());
+        let wanted = urgent.map(|call| self.calls[call].effect.leaves());
         moves.sort_by_key(|next| {
-            let brings = Some(self.calls[next.call].1.effect.leaves()) == wanted;
+            let brings = Some(self.calls[next.call].effect.leaves()) == wanted;
             let class = next.maybe.map(|class| (self.awaited[self.classes[class].value as usize], class));
             std::cmp::Reverse((class, !brings, self.end_of(next.call), next.call))
         });
@@ -226,7 +220,7 @@ impl<'a> Search<'a> {
     /// Rule 4.
     fn gives_up_for_good(&self, next: &Move) -> bool {
         let given_up = self.value as usize;
-        let leaves = self.calls[next.call].1.effect.leaves();
+        let leaves = self.calls[next.call].effect.leaves();
         leaves != self.value && self.awaited[given_up] > 0 && self.sources[given_up] == 0
     }
 
@@ -235,7 +229,7 @@ impl<'a> Search<'a> {
             self.taken.push(Taken::Maybe(class, self.value));
             *self.used.entry(class).or_default() += 1;
             self.value = self.classes[class].value;
-            self.sources[self.value as usize] -= 1;
+            self.sources[self.value as usize] -= usize::from(!flaw::is(Flaw::UnknownHappensOften));
         }
         self.take(next.call);
         self.settle();
@@ -248,7 +242,7 @@ impl<'a> Search<'a> {
         self.previous[after] = before;
         self.done[call / 64] |= 1 << (call % 64);
         self.highest = self.highest.max(call);
-        let effect = self.calls[call].1.effect;
+        let effect = self.calls[call].effect;
         self.value = effect.leaves();
         match effect {
             Effect::Get(found) => self.awaited[found as usize] -= 1,
@@ -260,7 +254,7 @@ impl<'a> Search<'a> {
     fn settle(&mut self) {
         loop {
             let (mut candidates, _) = self.candidates();
-            candidates.retain(|call| match self.calls[*call].1.effect {
+            candidates.retain(|call| match self.calls[*call].effect {
                 Effect::Get(found) => found == self.value,
                 Effect::Delete(Some(false)) => self.value == ABSENT,
                 Effect::Delete(_) | Effect::Put(_) => false,
@@ -278,7 +272,7 @@ impl<'a> Search<'a> {
         while self.taken.len() > count {
             match self.taken.pop() {
                 Some(Taken::Call(call, value)) => {
-                    match self.calls[call].1.effect {
+                    match self.calls[call].effect {
                         Effect::Get(found) => self.awaited[found as usize] += 1,
                         Effect::Put(_) | Effect::Delete(_) => self.sources[self.value as usize] += 1,
                     }
@@ -288,7 +282,7 @@ impl<'a> Search<'a> {
                     self.value = value;
                 }
                 Some(Taken::Maybe(class, value)) => {
-                    self.sources[self.value as usize] += 1;
+                    self.sources[self.value as usize] += usize::from(!flaw::is(Flaw::UnknownHappensOften));
                     *self.used.entry(class).or_default() -= 1;
                     self.value = value;
                 }
@@ -300,11 +294,6 @@ impl<'a> Search<'a> {
     /// Whether nothing equal was tried: the calls taken, the value they leave, and what was taken of unknown outcome.
     fn is_new(&mut self) -> bool {
         let first = self.next[self.calls.len()];
-        let (candidates, limit) = self.candidates();
-        if self.blocked.is_none_or(|(end, _)| end < limit) {
-            let urgent = candidates.into_iter().find(|call| self.end_of(*call) == limit);
-            self.blocked = urgent.map(|call| (limit, self.calls[call].0));
-        }
         let value = if flaw::is(Flaw::MemoryForgetsValue) { 0 } else { self.value };
         let mut state = vec![(first as u64) << 32 | u64::from(value), 0];
         state.extend(&self.done[first / 64..=self.highest.max(first) / 64]);

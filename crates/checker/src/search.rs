@@ -37,8 +37,8 @@ pub(crate) fn decide(
 ) -> Result<(), Rejected> {
     match find_order(items, &mut stats.steps, bound) {
         Found::Order => Ok(()),
-        Found::Nothing { blocked } => {
-            let violation = not_explained(check, history, key, items, blocked);
+        Found::Nothing => {
+            let violation = not_explained(check, history, key, items);
             Err(Rejected::Violation(Box::new(violation)))
         }
         Found::Exhausted => {
