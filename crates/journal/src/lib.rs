@@ -26,6 +26,7 @@
 //! Absent on purpose: clocks, threads, randomness, hash maps, retries, knowledge of what records mean, repair.
 
 pub mod directory;
+pub mod memory;
 
 mod disk;
 mod error;

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use synod_journal::{Error, Options};
 
-use crate::memory::MemoryDisk;
 use crate::oracle::{Oracle, Record, Step, blob, open, options, read};
+use synod_journal::memory::MemoryDisk;
 
 use Step::{Commit, KeepLast, Prepare, Seal};
 

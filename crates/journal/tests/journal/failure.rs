@@ -2,8 +2,8 @@
 
 use synod_journal::{Error, Journal, Preparation, Recovery};
 
-use crate::memory::{Fault, MemoryDisk};
 use crate::oracle::{Oracle, Step, blob, open, options, read};
+use synod_journal::memory::{Fault, MemoryDisk};
 
 use Step::{Commit, Prepare, Seal};
 
@@ -82,7 +82,7 @@ fn a_failed_start_changes_nothing() {
         let disk = disk.copy();
         disk.plant(after, Fault::Fails);
         let failed = open(&disk, &options).is_err();
-        disk.clear_fault();
+        disk.clear_faults();
         let (found, _) = open(&disk, &options).unwrap();
         oracle.check(&found, &format!("start failed at operation {after}"));
         assert_eq!(found.records, oracle.acknowledged);

@@ -5,7 +5,6 @@
 
 mod damage;
 mod failure;
-mod memory;
 mod oracle;
 mod power_loss;
 mod random;

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use synod_journal::{Error, Journal, Options, Recovery, Replayed, Summary};
 
-use crate::memory::MemoryDisk;
+use synod_journal::memory::MemoryDisk;
 
 /// A record with the number of its batch.
 pub(crate) type Record = (u64, Vec<u8>);

@@ -2,8 +2,8 @@
 
 use synod_journal::Options;
 
-use crate::memory::{Fault, MemoryDisk};
 use crate::oracle::{Chance, Oracle, Step, open, options, read};
+use synod_journal::memory::{Fault, MemoryDisk};
 
 use Step::{Commit, KeepLast, Prepare, Seal};
 

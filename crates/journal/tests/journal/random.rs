@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use synod_journal::Options;
 
-use crate::memory::{Fault, MemoryDisk};
 use crate::oracle::{Chance, Oracle, Recovered, Step, open, read};
+use synod_journal::memory::{Fault, MemoryDisk};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
@@ -61,7 +61,7 @@ fn live(seed: u64) {
                 (0..1 + chance.below(30)).map(|_| random_step(&mut chance, &options)).collect();
             let _ = oracle.run(&mut journal, &script, life);
         }
-        disk.clear_fault();
+        disk.clear_faults();
         // A power loss that keeps some of what was in flight, or a restart on the running machine.
         let kept_of_8 = chance.below(9);
         if disk.is_off() || chance.below(2) == 0 {

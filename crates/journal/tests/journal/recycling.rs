@@ -2,8 +2,8 @@
 
 use synod_journal::{Disk, Preparation};
 
-use crate::memory::MemoryDisk;
 use crate::oracle::{Oracle, Step, batches, blob, open, options, read};
+use synod_journal::memory::MemoryDisk;
 
 use Step::{Commit, KeepLast, Prepare, Seal};
 
