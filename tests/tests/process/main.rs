@@ -7,6 +7,7 @@
 
 mod command;
 mod identity;
+mod linearizable;
 mod lossy;
 mod service;
 mod steady;
