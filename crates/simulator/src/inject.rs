@@ -1,0 +1,185 @@
+//! Planned faults, as they happen to the world.
+
+use synod_journal::memory::Fault as DiskFault;
+use synod_protocol::{AcceptorId, NodeId};
+
+use crate::coverage::Seen;
+use crate::fault::{Fault, Shape};
+use crate::ledger::{Check, Violation};
+use crate::node::Process;
+use crate::plan::Us;
+use crate::story::Teller;
+use crate::world::{Event, World};
+
+impl<T: Teller> World<T> {
+    pub(crate) fn inject(&mut self, fault: Fault) -> Check {
+        self.story.note(self.now, || fault.to_string());
+        match fault {
+            Fault::Crash { nodes, power, down_us, interrupted } => {
+                if nodes.len() == self.plan.servers().count() {
+                    self.see(Seen::AllCrash);
+                }
+                nodes.into_iter().for_each(|node| self.crash(node, power, down_us, interrupted));
+                Ok(())
+            }
+            Fault::PowerLoss { acceptor, operations, .. } => {
+                self.plant(acceptor, operations, DiskFault::PowerLoss);
+                Ok(())
+            }
+            Fault::DiskError { acceptor, operations, .. } => {
+                self.plant(acceptor, operations, DiskFault::Fails);
+                Ok(())
+            }
+            Fault::FullDisk { acceptor, us } => {
+                self.fill_disk(acceptor, us);
+                Ok(())
+            }
+            Fault::SlowDisk { acceptor, factor, us } => {
+                let place = self.place(acceptor.into());
+                self.nodes[place].slowness = factor;
+                self.after(us, Event::Speed { place });
+                self.see(Seen::SlowDisk);
+                Ok(())
+            }
+            Fault::Rot { acceptor, place } => self.rot(acceptor, place),
+            Fault::Cut { shape, pairs, us } => {
+                self.cut(shape, &pairs, us);
+                Ok(())
+            }
+            Fault::Reset { one, other } => {
+                self.reset(one, other);
+                Ok(())
+            }
+            Fault::Pause { node, us } => {
+                let place = self.place(node);
+                if self.nodes[place].is_up() {
+                    self.nodes[place].paused_until = self.now + us;
+                    self.see(Seen::Pause);
+                }
+                Ok(())
+            }
+            Fault::Drift { node, per_mille } => {
+                let (place, now) = (self.place(node), self.now);
+                self.nodes[place].clock.set_rate(now, per_mille);
+                self.see(Seen::Drift);
+                Ok(())
+            }
+        }
+    }
+
+    fn crash(&mut self, node: NodeId, power: bool, down_us: Us, interrupted: Option<u64>) {
+        let place = self.place(node);
+        if !self.nodes[place].is_up() {
+            return;
+        }
+        self.end(place, power);
+        self.see(match node {
+            NodeId::Acceptor(_) => Seen::AcceptorCrash,
+            NodeId::Proposer(_) => Seen::ProposerCrash,
+            NodeId::Learner(_) => Seen::LearnerCrash,
+            NodeId::Client(_) => Seen::ClientCrash,
+        });
+        if power && self.nodes[place].disk.is_some() {
+            self.lose_power(place);
+            if let Some(operations) = interrupted {
+                self.nodes[place].disk.iter().for_each(|disk| disk.plant(operations, DiskFault::PowerLoss));
+            }
+        }
+        self.start_later(place, down_us, down_us);
+    }
+
+    fn plant(&mut self, acceptor: AcceptorId, operations: u64, fault: DiskFault) {
+        let place = self.place(acceptor.into());
+        if let Some(disk) = &self.nodes[place].disk {
+            disk.plant(operations, fault);
+            self.nodes[place].is_failing = true;
+        }
+    }
+
+    /// Room for a little more than there is, and then none.
+    fn fill_disk(&mut self, acceptor: AcceptorId, us: Us) {
+        let place = self.place(acceptor.into());
+        let spare = self.random.disks.magnitude(1, 20_000);
+        if let Some(disk) = &self.nodes[place].disk {
+            let used: u64 = disk.sizes().iter().map(|(_, bytes)| bytes).sum();
+            disk.limit(Some(used + spare));
+            self.nodes[place].is_full = true;
+        }
+        self.after(us, Event::Room { place });
+    }
+
+    /// Shuts an acceptor down in good order, so that all it holds is sealed, and flips a bit of what lies on its disk.
+    fn rot(&mut self, acceptor: AcceptorId, bit: u64) -> Check {
+        let place = self.place(acceptor.into());
+        let Some(Process::Acceptor(voter)) = &mut self.nodes[place].process else { return Ok(()) };
+        if voter.keeper.seal().is_err() {
+            // A planted fault came first; its daemon ends, and has nothing sealed that could rot.
+            return self.end_sealing(place);
+        }
+        self.end(place, false);
+        let Some(disk) = &self.nodes[place].disk else { return Ok(()) };
+        let mut bit = bit % disk.sizes().iter().map(|(_, bytes)| bytes * 8).sum::<u64>().max(1);
+        for (name, bytes) in disk.sizes() {
+            if bit < bytes * 8 {
+                disk.flip_bit(&name, bit);
+                break;
+            }
+            bit -= bytes * 8;
+        }
+        self.nodes[place].is_rotten = true;
+        let node = &self.nodes[place];
+        let life = node.life;
+        self.after(1_000, Event::Start { place, life });
+        Ok(())
+    }
+
+    fn end_sealing(&mut self, place: usize) -> Result<(), Violation> {
+        let power = self.nodes[place].disk.as_ref().is_some_and(|disk| disk.is_off());
+        self.end(place, power);
+        if power {
+            self.lose_power(place);
+        }
+        self.start_later(place, 1_000, 100_000);
+        Ok(())
+    }
+
+    fn cut(&mut self, shape: Shape, pairs: &[(NodeId, NodeId)], us: Us) {
+        self.see(match shape {
+            Shape::Full => Seen::PartitionFull,
+            Shape::Minority => Seen::PartitionMinority,
+            Shape::OneWay => Seen::PartitionOneWay,
+            Shape::Bridge => Seen::PartitionBridge,
+            Shape::Ring => Seen::PartitionRing,
+            Shape::Chained => Seen::PartitionChained,
+        });
+        let pairs: Vec<(usize, usize)> =
+            pairs.iter().map(|(from, to)| (self.place(*from), self.place(*to))).collect();
+        self.network.cut(&pairs, true);
+        for (one, other) in &pairs {
+            // Both ends give a silent connection up in the end, unless the partition is over before.
+            if self.random.network.happens(300)
+                && let Some(connection) = self.network.connection(*one, *other)
+            {
+                let after = self.random.network.between(100_000, 3_000_000);
+                self.after(after, Event::GiveUp { one: *one, other: *other, connection });
+            }
+        }
+        self.after(us, Event::Heal(pairs));
+    }
+
+    /// A connection through which nothing has come for too long.
+    pub(crate) fn give_up(&mut self, one: usize, other: usize, connection: u64) {
+        let cut = self.network.is_cut(one, other) || self.network.is_cut(other, one);
+        if cut && self.network.connection(one, other) == Some(connection) {
+            self.disconnect(one, other, 500_000);
+        }
+    }
+
+    fn reset(&mut self, one: NodeId, other: NodeId) {
+        let (one, other) = (self.place(one), self.place(other));
+        if one != other && self.network.connection(one, other).is_some() {
+            self.see(Seen::Reset);
+            self.disconnect(one, other, 1_000);
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! The invariants, checked after every event by somebody who sees everything: all durable votes, all messages, all replies.
+//!
+//! The ledger trusts no role. It counts votes itself from the records that became durable, knows so what is chosen, applies that to a state
+//! machine of its own, and compares with it whatever a process says or applies. Checks I1 to I8 and the half of I13 that
+//! concerns chosen values; I9 and the rest of I13 are the history's ([`crate::history`]), I15 the trial's.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+use bytes::Bytes;
+
+use synod_acceptor::{Durable, Record};
+use synod_protocol::command::{Call, Command, Operation, Outcome, Refusal, Reply, SessionId};
+use synod_protocol::message::{
+    Accept, Chosen, Fetched, Message, ToAcceptor, ToClient, ToLearner, ToProposer,
+};
+use synod_protocol::{AcceptorId, Ballot, NodeId, QuorumSystem, Slot, Value, command};
+use synod_store::{MemoryStorage, StateMachine};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::coverage::{Coverage, Seen};
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The invariant, as `I1`, or `panic`, or `S7`.
+    pub rule: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.what)
+    }
+}
+
+/// Whether all is well.
+pub(crate) type Check = Result<(), Violation>;
+
+/// Complains unless `holds`.
+pub(crate) fn check(holds: bool, rule: &'static str, what: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(Violation { rule, what: what() }) }
+}
+
+/// The votes of one ballot for one slot.
+struct Ballotted {
+    value: Value,
+    voters: BTreeSet<AcceptorId>,
+}
+
+/// All that has happened.
+pub(crate) struct Ledger {
+    quorums: QuorumSystem,
+    votes: BTreeMap<Slot, BTreeMap<Ballot, Ballotted>>,
+    /// The value, and the lowest ballot at which a quorum is known to have voted for it.
+    chosen: BTreeMap<Slot, (Ballot, Value)>,
+    /// Each acceptor's durable state: what its successful syncs have made of it.
+    durable: BTreeMap<AcceptorId, Durable>,
+    /// Hashes of the commands that clients and learners have proposed.
+    proposed: HashSet<u64>,
+    /// Commands proposed while this is set are noted in `fresh`, and whether one of them was chosen in `resumed`.
+    watching: bool,
+    fresh: HashSet<u64>,
+    pub(crate) resumed: bool,
+    /// The chosen prefix, applied.
+    reference: StateMachine<MemoryStorage>,
+    /// The hash chain after each slot, from slot 0.
+    chains: Vec<u64>,
+    /// The first reply of every call that took effect.
+    replies: HashMap<(SessionId, u64), Reply>,
+    /// What each key was set to, or that it was removed, and at which slot; in order.
+    versions: HashMap<Bytes, Vec<(Slot, Option<Bytes>)>>,
+}
+
+impl Ledger {
+    pub(crate) fn new(quorums: QuorumSystem, limits: synod_protocol::cluster::Limits) -> Ledger {
+        let reference = StateMachine::new(limits, MemoryStorage::default());
+        Ledger {
+            quorums,
+            votes: BTreeMap::new(),
+            chosen: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            proposed: HashSet::new(),
+            watching: false,
+            fresh: HashSet::new(),
+            resumed: false,
+            chains: vec![reference.chain()],
+            reference,
+            replies: HashMap::new(),
+            versions: HashMap::new(),
+        }
+    }
+
+    /// Every slot up to here is chosen.
+    pub(crate) fn prefix(&self) -> Slot {
+        self.reference.applied()
+    }
+
+    /// Commands proposed from here on show that the cluster goes on, when one is chosen.
+    pub(crate) fn watch(&mut self) {
+        self.watching = true;
+    }
+
+    /// An acceptor's records are durable.
+    pub(crate) fn on_persisted(&mut self, id: AcceptorId, records: &[Record], seen: &mut Coverage) -> Check {
+        for record in records {
+            if let Record::Voted { ballot, entries, .. } = record {
+                for entry in entries {
+                    self.note_vote(id, *ballot, entry.slot, &entry.value, seen)?;
+                }
+            }
+            self.durable.entry(id).or_insert_with(|| Durable::empty(id)).apply(record);
+        }
+        Ok(())
+    }
+
+    /// An acceptor has read its journal. Nothing that was durable may be missing (I3, I4, I8, I12); what was only written may have lasted.
+    pub(crate) fn on_recovered(&mut self, id: AcceptorId, found: &Durable, seen: &mut Coverage) -> Check {
+        if let Some(known) = self.durable.get(&id) {
+            covers(id, known, found)?;
+        }
+        for (slot, voted) in found.votes_above(Slot::ZERO) {
+            self.note_vote(id, voted.ballot, slot, &voted.value, seen)?;
+        }
+        self.durable.insert(id, found.clone());
+        Ok(())
+    }
+
+    /// If the power went here, this is what recovery would find (I4, without a crash).
+    pub(crate) fn on_audited(&self, id: AcceptorId, found: &Durable) -> Check {
+        self.durable.get(&id).map_or(Ok(()), |known| covers(id, known, found))
+    }
+
+    fn note_vote(
+        &mut self,
+        id: AcceptorId,
+        ballot: Ballot,
+        slot: Slot,
+        value: &Value,
+        seen: &mut Coverage,
+    ) -> Check {
+        if let Some(voted) = self.durable.get(&id).and_then(|durable| durable.vote(slot))
+            && voted.ballot < ballot
+            && voted.value != *value
+        {
+            seen.see(Seen::VoteOverwritten);
+        }
+        let ballots = self.votes.entry(slot).or_default();
+        let votes = ballots
+            .entry(ballot)
+            .or_insert_with(|| Ballotted { value: value.clone(), voters: BTreeSet::new() });
+        check(votes.value == *value, "I2", || {
+            format!("slot {slot} has two values at ballot {ballot:?}: {:?} and {value:?}", votes.value)
+        })?;
+        if !votes.voters.insert(id) {
+            return Ok(());
+        }
+        let reached = votes.voters.len() >= self.quorums.phase2();
+        if let Some((chosen_at, chosen)) = self.chosen.get(&slot) {
+            check(*chosen_at >= ballot || chosen == value, "I1", || {
+                format!(
+                    "slot {slot} was chosen at {chosen_at:?}, but {id} votes for another value at {ballot:?}"
+                )
+            })?;
+            if *chosen_at < ballot {
+                seen.see(Seen::ChosenAgain);
+            }
+        }
+        if reached { self.note_chosen(slot, ballot, value, seen) } else { Ok(()) }
+    }
+
+    fn note_chosen(&mut self, slot: Slot, ballot: Ballot, value: &Value, seen: &mut Coverage) -> Check {
+        let above = self.votes[&slot].range(ballot..).find(|(_, votes)| votes.value != *value);
+        check(above.is_none(), "I1", || {
+            format!("slot {slot} is chosen at {ballot:?}, though another value has a vote at a higher ballot")
+        })?;
+        match self.chosen.get_mut(&slot) {
+            Some((lowest, chosen)) => {
+                check(chosen == value, "I1", || format!("two values are chosen for slot {slot}"))?;
+                *lowest = ballot.min(*lowest);
+                return Ok(());
+            }
+            None => drop(self.chosen.insert(slot, (ballot, value.clone()))),
+        }
+        seen.see(if value.is_noop() { Seen::NoopChosen } else { Seen::ValueChosen });
+        for (command, _) in command::pieces(value, 1, usize::MAX).into_iter().flatten() {
+            let hash = xxh3_64(command.bytes());
+            check(self.proposed.contains(&hash), "I5", || {
+                format!("slot {slot} holds a command that nobody has proposed")
+            })?;
+            self.resumed |= self.fresh.contains(&hash);
+        }
+        self.apply_chosen(seen)
+    }
+
+    fn apply_chosen(&mut self, seen: &mut Coverage) -> Check {
+        while let Some((_, value)) = self.chosen.get(&self.prefix().next()) {
+            let applied = self.reference.apply(self.reference.applied().next(), value);
+            self.chains.push(self.reference.chain());
+            let mut replies = applied.replies.into_iter();
+            for command in command::commands(value.clone().bytes()).flatten() {
+                let Command::Call(call) = command else { continue };
+                let Some(reply) = replies.next() else { break };
+                let took_effect = reply.outcome;
+                if self.check_once(reply, seen)? {
+                    self.note_version(&call, took_effect);
+                }
+            }
+            for opened in &applied.opened {
+                let refused = opened.session.is_none();
+                seen.see(if refused { Seen::SessionsRefused } else { Seen::SessionOpened });
+            }
+            seen.add(Seen::SessionExpired, applied.expired.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// The value of a key after `slot`.
+    pub(crate) fn value_at(&self, key: &Bytes, slot: Slot) -> Option<&Bytes> {
+        let versions = self.versions.get(key)?;
+        let after = versions.partition_point(|(at, _)| *at <= slot);
+        versions[..after].last()?.1.as_ref()
+    }
+
+    fn note_version(&mut self, call: &Call<'_>, outcome: Outcome) {
+        let (key, value) = match (call.operation, outcome) {
+            (Operation::Put { key, value }, Outcome::Put) => (key, Some(Bytes::copy_from_slice(value))),
+            (Operation::Delete { key }, Outcome::Deleted { .. }) => (key, None),
+            _ => return,
+        };
+        let slot = self.reference.applied();
+        self.versions.entry(Bytes::copy_from_slice(key)).or_default().push((slot, value));
+    }
+
+    /// I7: whatever comes again gets the identical reply, or is refused for good. Tells whether the call took effect here.
+    fn check_once(&mut self, reply: Reply, seen: &mut Coverage) -> Result<bool, Violation> {
+        match reply.outcome {
+            Outcome::Refused(Refusal::OutsideWindow) => seen.see(Seen::CallFenced),
+            Outcome::Refused(Refusal::NoSession) => {}
+            Outcome::Put
+            | Outcome::Deleted { .. }
+            | Outcome::Renewed
+            | Outcome::Closed
+            | Outcome::Refused(Refusal::KeyTooLong { .. } | Refusal::ValueTooLong { .. }) => {
+                let key = (reply.session, reply.sequence);
+                if let Some(first) = self.replies.get(&key) {
+                    check(*first == reply, "I7", || {
+                        format!("a call was answered with {first:?}, and when it came again with {reply:?}")
+                    })?;
+                    seen.see(Seen::RetryDeduplicated);
+                } else {
+                    self.replies.insert(key, reply);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// A learner has come to this slot with this hash chain (I6).
+    pub(crate) fn on_applied(&self, id: impl fmt::Display, slot: Slot, chain: u64) -> Check {
+        check(slot <= self.prefix(), "I6", || {
+            format!("{id} has applied slot {slot}, but only {} slots are chosen without a gap", self.prefix())
+        })?;
+        check(self.chains[slot.0 as usize] == chain, "I6", || {
+            format!("the hash chain of {id} at slot {slot} differs from that of the chosen values")
+        })
+    }
+
+    /// A reply reaches a client: it must be the one that the call had when it took effect (I7, I8).
+    fn on_reply(&self, reply: &Reply) -> Check {
+        match self.replies.get(&(reply.session, reply.sequence)) {
+            Some(first) if !matches!(reply.outcome, Outcome::Refused(_)) => {
+                check(first == reply, "I7", || format!("a client is told {reply:?}, the call did {first:?}"))
+            }
+            Some(_) => Ok(()),
+            None => check(matches!(reply.outcome, Outcome::Refused(_)), "I8", || {
+                format!("a client is told {reply:?} of a call that isn't chosen")
+            }),
+        }
+    }
+
+    /// A message leaves its sender: what it claims must be so.
+    pub(crate) fn on_sent(&mut self, from: NodeId, message: &Message) -> Check {
+        match (from, message) {
+            (NodeId::Acceptor(id), Message::Proposer(message)) => self.on_sent_by_acceptor(id, message),
+            (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => self.on_accept(accept),
+            (_, Message::Proposer(ToProposer::Propose(propose)))
+            | (NodeId::Client(_), Message::Learner(ToLearner::Forward(propose))) => {
+                self.note_proposed(&propose.commands);
+                Ok(())
+            }
+            (_, Message::Learner(ToLearner::Chosen(chosen))) => self.on_chosen(from, chosen),
+            (_, Message::Learner(ToLearner::Fetched(fetched))) => self.on_fetched(from, fetched),
+            (_, Message::Client(ToClient::Replies(replies))) => {
+                replies.iter().try_for_each(|reply| self.on_reply(reply))
+            }
+            (_, Message::Acceptor(_) | Message::Proposer(_) | Message::Learner(_) | Message::Client(_)) => {
+                Ok(())
+            }
+        }
+    }
+
+    /// I4: what a promise or an accepted tells is durable when it leaves.
+    fn on_sent_by_acceptor(&self, id: AcceptorId, message: &ToProposer) -> Check {
+        let Some(durable) = self.durable.get(&id) else { return Ok(()) };
+        let head = durable.head();
+        match message {
+            ToProposer::Promise(promise) => {
+                check(head.promised >= promise.ballot && head.held >= promise.held, "I4", || {
+                    format!("{id} promises {:?}, but {:?} is durable", promise.ballot, head.promised)
+                })
+            }
+            ToProposer::Accepted(accepted) => {
+                let voted = |slot| durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot);
+                let missing =
+                    accepted.slots.iter().flat_map(|range| range.slots()).find(|slot| !voted(*slot));
+                check(missing.is_none() && head.held >= accepted.held, "I4", || {
+                    format!(
+                        "{id} tells of a vote at {:?} that isn't durable: slot {missing:?}",
+                        accepted.ballot
+                    )
+                })
+            }
+            ToProposer::Fetched(fetched) => self.on_fetched(id.into(), fetched),
+            ToProposer::Nack { .. }
+            | ToProposer::ProbeReply { .. }
+            | ToProposer::Propose(_)
+            | ToProposer::Subscribe { .. }
+            | ToProposer::Settle { .. }
+            | ToProposer::Status { .. } => Ok(()),
+        }
+    }
+
+    /// S6: the prefix that a leader states is chosen; I1: a chosen slot is proposed again with its value only.
+    fn on_accept(&self, accept: &Accept) -> Check {
+        check(accept.chosen <= self.prefix(), "S6", || {
+            format!("{:?} states {} as chosen, but {} is", accept.ballot, accept.chosen, self.prefix())
+        })?;
+        for entry in &accept.entries {
+            if let Some((ballot, value)) = self.chosen.get(&entry.slot) {
+                check(*ballot >= accept.ballot || *value == entry.value, "I1", || {
+                    format!(
+                        "slot {} was chosen at {ballot:?}, {:?} proposes another value",
+                        entry.slot, accept.ballot
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_chosen(&self, from: NodeId, chosen: &Chosen) -> Check {
+        check(chosen.prefix <= self.prefix(), "S6", || {
+            format!("{from} streams {} as chosen, but {} is", chosen.prefix, self.prefix())
+        })?;
+        self.are_chosen(from, chosen.first, &chosen.values)
+    }
+
+    fn on_fetched(&self, from: NodeId, fetched: &Fetched) -> Check {
+        check(fetched.held <= self.prefix(), "S6", || {
+            format!("{from} holds {} as chosen, but {} is", fetched.held, self.prefix())
+        })?;
+        self.are_chosen(from, fetched.first, &fetched.values)
+    }
+
+    fn are_chosen(&self, from: NodeId, first: Slot, values: &[Value]) -> Check {
+        for (offset, value) in (0..).zip(values) {
+            let slot = first.plus(offset);
+            let chosen = self.chosen.get(&slot).is_some_and(|(_, chosen)| chosen == value);
+            check(chosen, "I13", || format!("{from} hands out a value for slot {slot} that isn't chosen"))?;
+        }
+        Ok(())
+    }
+
+    fn note_proposed(&mut self, commands: &Value) {
+        for (command, _) in command::pieces(commands, 1, usize::MAX).into_iter().flatten() {
+            let hash = xxh3_64(command.bytes());
+            if self.proposed.insert(hash) && self.watching {
+                self.fresh.insert(hash);
+            }
+        }
+    }
+}
+
+/// Whether `found` holds all that `known` holds.
+fn covers(id: AcceptorId, known: &Durable, found: &Durable) -> Check {
+    let (before, after) = (known.head(), found.head());
+    check(after.promised >= before.promised, "I3", || {
+        format!("the promise of {id} fell from {:?} to {:?}", before.promised, after.promised)
+    })?;
+    check(after.held >= before.held && after.formation == before.formation, "I8", || {
+        format!("{id} held {} slots, and holds {} after its recovery", before.held, after.held)
+    })?;
+    let lost = known.votes_above(Slot::ZERO).find(|(slot, voted)| {
+        found.vote(*slot).is_none_or(|vote| {
+            vote.ballot < voted.ballot || (vote.ballot == voted.ballot && vote.value != voted.value)
+        })
+    });
+    check(lost.is_none(), "I8", || format!("{id} lost its vote for slot {:?}", lost.map(|(slot, _)| slot)))
+}
