@@ -5,6 +5,7 @@
 //! checksum covers the caller's blob; with the caller's random disk id in it, no client can guess the seed
 //! and smuggle a plausible entry into a value. Absent on purpose: reading and writing files.
 
+use synod_planted::Bug;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::Options;
@@ -131,14 +132,19 @@ impl Head {
 
     /// The seed of the checksums of an entry at this offset.
     pub(crate) fn seed(&self, offset: u64) -> u64 {
-        self.checksum.wrapping_add(offset)
+        if synod_planted::is(Bug::ChecksumIgnoresSegment) {
+            return offset;
+        }
+        self.checksum.wrapping_add(if synod_planted::is(Bug::ChecksumIgnoresOffset) { 0 } else { offset })
     }
 }
 
 fn head_checksum(fixed: &[u8], blob: &[u8]) -> u64 {
     let mut hasher = Xxh3::new();
     hasher.update(fixed);
-    hasher.update(blob);
+    if !synod_planted::is(Bug::HeadBlobUnchecked) {
+        hasher.update(blob);
+    }
     hasher.digest()
 }
 

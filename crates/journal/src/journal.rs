@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use synod_planted::Bug;
 
 use crate::format::{Head, SPARE, align, segment_name};
 use crate::segment::{self, Active, Plan};
@@ -197,7 +198,15 @@ impl<D: Disk> Journal<D> {
         self.staged
             .write(file, head, *offset, number)
             .map_err(|source| Error::io("write a batch to", name, source))?;
-        file.sync().map_err(|source| Error::io("sync", name, source))?;
+        if !synod_planted::is(Bug::SyncSkipped) {
+            file.sync()
+                .or_else(
+                    |source| {
+                        if synod_planted::is(Bug::FailedSyncRetried) { file.sync() } else { Err(source) }
+                    },
+                )
+                .map_err(|source| Error::io("sync", name, source))?;
+        }
         *offset += align(self.staged.entry_bytes(), head.block_bytes);
         self.position = number;
         // The batch itself proves that those before it are synced.
@@ -228,14 +237,19 @@ impl<D: Disk> Journal<D> {
         let head = &self.active.head;
         let newer = self.kept.iter().map(|kept| (kept.segment, kept.first_batch));
         let newer = newer.chain([(head.segment, head.first_batch), (head.segment + 1, self.position + 1)]);
+        let needed_from = self.needed_from + u64::from(synod_planted::is(Bug::ReleasedOneTooMany));
         newer
-            .filter(|(_, first_batch)| *first_batch <= self.needed_from)
+            .filter(|(_, first_batch)| *first_batch <= needed_from)
             .map(|(segment, _)| segment)
             .fold(head.oldest_segment, u64::max)
     }
 
     fn drop_or_prepare(&mut self) -> Result<Preparation, Error> {
-        let unneeded = |kept: &Kept| kept.segment < self.active.head.oldest_segment;
+        let oldest = match synod_planted::is(Bug::SegmentDroppedEarly) {
+            true => self.oldest_needed(),
+            false => self.active.head.oldest_segment,
+        };
+        let unneeded = |kept: &Kept| kept.segment < oldest;
         if self.kept.front().is_some_and(unneeded)
             && let Some(kept) = self.kept.pop_front()
         {
@@ -269,6 +283,7 @@ impl<D: Disk> Journal<D> {
     fn poison_on_failure<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &outcome
             && !error.is_no_space()
+            && !synod_planted::is(Bug::FailureForgotten)
         {
             self.poison = Some(error.clone());
         }

@@ -134,6 +134,12 @@ impl MemoryDisk {
         self.0.borrow_mut().faults.clear();
     }
 
+    /// How many faults are planted and have not struck yet (for ever counts until it is cleared).
+    #[must_use]
+    pub fn planted(&self) -> usize {
+        self.0.borrow().faults.len()
+    }
+
     /// Whether the power has gone and isn't back.
     #[must_use]
     pub fn is_off(&self) -> bool {
@@ -155,6 +161,14 @@ impl MemoryDisk {
     /// from here on; faults that are still planted stay planted.
     pub fn power_loss(&self, keep: impl FnMut() -> bool) -> PowerLoss {
         self.0.borrow_mut().power_loss(keep)
+    }
+
+    /// The process that used the disk ends, and the machine goes on: what was written stays, as seen and in flight. Files
+    /// that are open fail from here on; a planted loss of power that struck was only the moment of the kill.
+    pub fn kill(&self) {
+        let mut world = self.0.borrow_mut();
+        world.off = false;
+        world.boot += 1;
     }
 
     /// An independent disk as it would be after a power loss, with no fault planted and no limit.

@@ -9,6 +9,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use synod_planted::Bug;
 
 use crate::format::{Head, segment_name, segment_of};
 use crate::journal::Kept;
@@ -115,7 +116,9 @@ impl<D: Disk> Recovery<D> {
             replay_head(&segment, &mut replay)?;
             let end = scan::entries(&segment, |batch| {
                 // A batch that the next segment has again is replayed from there.
-                if next.is_some_and(|next| batch.number >= next.first_batch) {
+                if next.is_some_and(|next| batch.number >= next.first_batch)
+                    && !synod_planted::is(Bug::CarriedBatchReplayedTwice)
+                {
                     return Ok(());
                 }
                 summary.records += batch.records;
@@ -151,7 +154,11 @@ impl<D: Disk> Recovery<D> {
     /// # Errors
     /// [`Error::NoSpace`] or [`Error::Io`]; what was recovered stays as it was.
     pub fn start(mut self, blob: &[u8]) -> Result<Journal<D>, Error> {
-        self.disk.sync_directory().map_err(|source| Error::io("sync", "the journal's directory", source))?;
+        if !synod_planted::is(Bug::NamesNotSyncedAtStart) {
+            self.disk
+                .sync_directory()
+                .map_err(|source| Error::io("sync", "the journal's directory", source))?;
+        }
         let mut spare = Spare::new();
         let mut plan = Plan {
             segment: 1,
@@ -165,7 +172,7 @@ impl<D: Disk> Recovery<D> {
             Some(Tail { mut active, clean: true, final_seal, .. }) => {
                 // The seal is true, since it was written after a sync, but its own sync may have failed and left it in
                 // memory only. A batch behind it would then stand behind a hole, so it is written again.
-                if let Some(offset) = final_seal {
+                if let Some(offset) = final_seal.filter(|_| !synod_planted::is(Bug::SealNotRewritten)) {
                     active.offset = offset;
                     active.write_seal(self.summary.batches)?;
                 }
@@ -174,8 +181,9 @@ impl<D: Disk> Recovery<D> {
             None => segment::create(&mut self.disk, &mut spare, &self.options, &plan)?,
             Some(Tail { active, unsealed, clean: false, .. }) => {
                 plan.segment = active.head.segment + 1;
-                plan.oldest_segment = active.head.oldest_segment;
-                plan.carried = unsealed.as_ref();
+                let forgets = synod_planted::is(Bug::OlderSegmentsForgotten);
+                plan.oldest_segment = if forgets { plan.segment } else { active.head.oldest_segment };
+                plan.carried = unsealed.as_ref().filter(|_| !synod_planted::is(Bug::TailNotRewritten));
                 self.kept.push(Kept::recovered(&active.head));
                 segment::create(&mut self.disk, &mut spare, &self.options, &plan)?
             }
@@ -208,6 +216,9 @@ fn open_chain<D: Disk>(disk: &mut D, present: &[u64]) -> Result<Chain<D::File>, 
     let mut segments = Vec::new();
     for segment in oldest..*last {
         if present.binary_search(&segment).is_err() {
+            if synod_planted::is(Bug::MissingSegmentSkipped) {
+                continue;
+            }
             return Err(Error::Missing { name: segment_name(segment) });
         }
         segments.push(Segment::open(disk, segment)?);
@@ -256,7 +267,7 @@ fn refused(name: &str, offset: u64, reason: Box<dyn StdError + Send + Sync>) -> 
 fn check_joint<F>(segment: &Segment<F>, end: &End, next: &Head) -> Result<(), Error> {
     let synced = next.first_batch - 1;
     let allowed = next.sealed_through;
-    if end.last < synced {
+    if end.last < synced && !synod_planted::is(Bug::JointNotChecked) {
         let what = format!(
             "batch {} is not sound, but batches up to {synced} were synced (so says {})",
             end.last + 1,
@@ -277,11 +288,12 @@ fn check_joint<F>(segment: &Segment<F>, end: &End, next: &Head) -> Result<(), Er
 
 /// What follows the last sound entry of the last segment is either nothing, or a torn tail, or damage that stops.
 fn judge_tail<F>(segment: &Segment<F>, end: &End) -> Result<Option<Cut>, Error> {
-    if end.last < segment.head.sealed_through {
+    if end.last < segment.head.sealed_through && !synod_planted::is(Bug::HeadSealIgnored) {
         let what = format!("batch {} is not sound, but it was synced with the head", end.last + 1);
         return Err(Error::damaged(&segment.name, end.offset, what));
     }
-    if let Some(later) = end.later_entry(&segment.head) {
+    if let Some(later) = end.later_entry(&segment.head).filter(|_| !synod_planted::is(Bug::DamageTakenForEnd))
+    {
         let what = format!(
             "batch {} is not sound, but it was synced: a later entry stands at offset {later}",
             end.last + 1

@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 
 use bytes::Bytes;
+use synod_planted::Bug;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::format::{Entry, HEADER_BYTES, Head, align, segment_name};
@@ -30,7 +31,8 @@ impl<F> Active<F> {
 
     /// The size of the largest entry that fits.
     pub(crate) fn free_bytes(&self) -> u64 {
-        self.head.prepared_bytes.saturating_sub(self.offset + self.head.block_bytes)
+        let for_a_seal = if synod_planted::is(Bug::SealWithoutRoom) { 0 } else { self.head.block_bytes };
+        self.head.prepared_bytes.saturating_sub(self.offset + for_a_seal)
     }
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn create<D: Disk>(
     plan: &Plan<'_>,
 ) -> Result<Active<D::File>, Error> {
     let block = options.block_bytes;
+    let overstated = u64::from(synod_planted::is(Bug::HeadSealsTooMuch));
     let carried_bytes =
         plan.carried.map_or(0, |carried| align((HEADER_BYTES + carried.payload.len()) as u64, block));
     let mut head = Head {
@@ -92,7 +95,7 @@ pub(crate) fn create<D: Disk>(
         segment: plan.segment,
         prepared_bytes: 0,
         first_batch: plan.carried.map_or(plan.next_batch, |carried| carried.number),
-        sealed_through: plan.carried.map_or(plan.next_batch - 1, |carried| carried.number),
+        sealed_through: plan.carried.map_or(plan.next_batch - 1 + overstated, |carried| carried.number),
         oldest_segment: plan.oldest_segment,
         recycled: spare.is_recycled(),
         blob_bytes: plan.blob.len() as u64,

@@ -7,6 +7,8 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 
+use synod_planted::Bug;
+
 use crate::format::SPARE;
 use crate::{Disk, DiskFile, Error};
 
@@ -83,10 +85,14 @@ impl<F: DiskFile> Spare<F> {
         for (offset, bytes) in writes {
             file.write_at(*offset, &mut [IoSlice::new(bytes)]).map_err(failed("write the head of"))?;
         }
-        file.sync().map_err(failed("sync"))?;
+        if !synod_planted::is(Bug::HeadNotSynced) {
+            file.sync().map_err(failed("sync"))?;
+        }
         // The head is synced before the name exists: a segment without a valid head can only be damage.
         disk.rename(SPARE, name).map_err(failed("rename"))?;
-        disk.sync_directory().map_err(|source| Error::io("sync the directory of", name, source))?;
+        if !synod_planted::is(Bug::DirectoryNotSynced) {
+            disk.sync_directory().map_err(|source| Error::io("sync the directory of", name, source))?;
+        }
         Ok(file)
     }
 }

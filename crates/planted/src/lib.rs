@@ -76,6 +76,22 @@ bugs! {
     TornTailNotCut: "torn-tail-not-cut", "Recovery keeps valid records of a torn, unsealed batch.";
     TailNotRewritten: "tail-not-rewritten", "Recovery believes what it reads of the unsealed tail without making it durable again.";
     DirectoryNotSynced: "directory-not-synced", "A new segment's name isn't made durable.";
+    NamesNotSyncedAtStart: "names-not-synced-at-start", "Recovery appends to a segment whose name its predecessor hadn't made durable.";
+    HeadNotSynced: "head-not-synced", "A new segment gets its name before its head is synced.";
+    HeadSealsTooMuch: "head-seals-too-much", "A new segment's head calls the batch synced that comes next.";
+    HeadSealIgnored: "head-seal-ignored", "Recovery cuts a batch that its segment's head calls synced.";
+    HeadBlobUnchecked: "head-blob-unchecked", "The checksum of a segment's head leaves out the acceptor's state in it.";
+    SealNotRewritten: "seal-not-rewritten", "Recovery appends behind a seal that may be in memory only.";
+    SealWithoutRoom: "seal-without-room", "A batch takes the last block of a segment, which a seal will need.";
+    FailureForgotten: "failure-forgotten", "The journal takes batches after a failed write or sync.";
+    ChecksumIgnoresSegment: "checksum-ignores-segment", "Checksums of entries cover the offset, but not the segment and the use of the file.";
+    ChecksumIgnoresOffset: "checksum-ignores-offset", "Checksums of entries cover the segment, but not the offset.";
+    SegmentDroppedEarly: "segment-dropped-early", "A segment is dropped before a synced head calls it unneeded.";
+    ReleasedOneTooMany: "released-one-too-many", "A segment is dropped whose last batch is the first that is still needed.";
+    MissingSegmentSkipped: "missing-segment-skipped", "Recovery goes on without a segment that is missing.";
+    JointNotChecked: "joint-not-checked", "Recovery doesn't ask whether a segment reaches as far as its successor's head says.";
+    OlderSegmentsForgotten: "older-segments-forgotten", "The segment that recovery makes calls all older ones unneeded.";
+    CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }
 
 /// Whether `bug` is planted here: always `false` in what ships.
