@@ -1,95 +1,26 @@
 //! Failing and full disks. S3: one failure ends the journal; what it left in memory only is never taken for durable.
 
-use synod_journal::{Error, Journal, Preparation, Recovery};
+use synod_journal::memory::MemoryDisk;
+use synod_journal::{Error, Preparation, Recovery};
 
-use crate::oracle::{Oracle, Step, blob, open, options, read};
-use synod_journal::memory::{Fault, MemoryDisk};
-
-use Step::{Commit, Prepare, Seal};
-
-const SCRIPT: &[Step] = &[
-    Commit(1, 20),
-    Seal,
-    Commit(3, 50),
-    Commit(1, 200),
-    Prepare,
-    Prepare,
-    Commit(2, 60),
-    Commit(1, 300),
-    Commit(1, 250),
-    Commit(1, 300),
-    Seal,
-    Commit(1, 100),
-];
+use crate::trials::failure::{SCRIPT, every_capacity, every_failure, every_failure_at_a_restart};
+use crate::trials::oracle::{Oracle, blob, open, options, read};
+use crate::trials::power_loss::RECYCLING;
 
 #[test]
 fn s3_a_failure_ends_the_journal_and_a_restart_trusts_nothing_it_left() {
-    let options = options(1024, 64);
-    let mut failures = 0;
-    for after in 0.. {
-        let disk = MemoryDisk::new();
-        let (_, mut journal) = open(&disk, &options).unwrap();
-        disk.plant(after, Fault::Fails);
-        let mut oracle = Oracle::default();
-        let Err(error) = oracle.run(&mut journal, SCRIPT, 1) else { break };
-        failures += 1;
-        assert_poisoned(&disk, &mut journal, &error);
-        // The process starts again on the running machine and sees what its predecessor wrote, synced or not. What it
-        // then tells must outlive a power loss that keeps only what was synced.
-        let context = format!("failure at operation {after}");
-        for life in 2..5 {
-            let (found, mut journal) =
-                open(&disk, &options).unwrap_or_else(|error| panic!("{context}: {error}"));
-            oracle.check(&found, &context);
-            oracle.adopt(&found);
-            let (after_loss, _) = read(&disk.after_power_loss(|| false), &options).unwrap();
-            assert_eq!(after_loss.records, found.records, "{context}: told after a restart, and lost");
-            oracle.commit(&mut journal, 1, 40, life).unwrap();
-            let (after_loss, _) = read(&disk.after_power_loss(|| false), &options)
-                .unwrap_or_else(|error| panic!("{context}: {error}"));
-            assert_eq!(
-                after_loss.records, oracle.acknowledged,
-                "{context}: acknowledged after a restart, and lost"
-            );
-        }
-    }
-    assert!(failures > 20, "{failures} failures");
-}
-
-fn assert_poisoned(disk: &MemoryDisk, journal: &mut Journal<MemoryDisk>, error: &Error) {
-    let Error::Io { .. } = error else { panic!("{error}") };
-    let operations = disk.operations();
-    journal.append(b"more", []);
-    let answers = [
-        journal.commit(|| blob(0)).unwrap_err(),
-        journal.seal().unwrap_err(),
-        journal.prepare_step().unwrap_err(),
-    ];
-    for answer in answers {
-        assert_eq!(answer.to_string(), error.to_string());
-    }
-    assert_eq!(disk.operations(), operations, "nothing is tried again");
+    every_failure(&options(1024, 64), SCRIPT);
+    every_failure(&options(1024, 64), RECYCLING);
 }
 
 #[test]
-fn a_failed_start_changes_nothing() {
-    let options = options(1024, 64);
-    let disk = MemoryDisk::new();
-    let (_, mut journal) = open(&disk, &options).unwrap();
-    let mut oracle = Oracle::default();
-    oracle.run(&mut journal, SCRIPT, 1).unwrap();
-    for after in 0.. {
-        let disk = disk.copy();
-        disk.plant(after, Fault::Fails);
-        let failed = open(&disk, &options).is_err();
-        disk.clear_faults();
-        let (found, _) = open(&disk, &options).unwrap();
-        oracle.check(&found, &format!("start failed at operation {after}"));
-        assert_eq!(found.records, oracle.acknowledged);
-        if !failed {
-            break;
-        }
-    }
+fn a_failing_disk_is_never_taken_for_a_shorter_journal() {
+    every_failure_at_a_restart(&options(1024, 64), SCRIPT);
+}
+
+#[test]
+fn a_disk_full_at_any_size_loses_nothing() {
+    every_capacity(&options(1024, 64), SCRIPT);
 }
 
 #[test]

@@ -5,8 +5,8 @@
 
 mod damage;
 mod failure;
-mod oracle;
 mod power_loss;
 mod random;
 mod real;
 mod recycling;
+mod trials;

@@ -1,9 +1,9 @@
 //! Dropping and recycling segments (S11), old bytes that would be valid in another place, and the sizes of segments.
 
+use synod_journal::memory::MemoryDisk;
 use synod_journal::{Disk, Preparation};
 
-use crate::oracle::{Oracle, Step, batches, blob, open, options, read};
-use synod_journal::memory::MemoryDisk;
+use crate::trials::oracle::{Oracle, Step, batches, blob, open, options, read};
 
 use Step::{Commit, KeepLast, Prepare, Seal};
 

@@ -5,9 +5,10 @@
 //! allowed.
 
 use bytes::Bytes;
+use synod_journal::memory::MemoryDisk;
 use synod_journal::{Error, Journal, Options, Recovery, Replayed, Summary};
 
-use synod_journal::memory::MemoryDisk;
+use super::count_run;
 
 /// A record with the number of its batch.
 pub(crate) type Record = (u64, Vec<u8>);
@@ -135,6 +136,7 @@ pub(crate) struct Recovered {
 }
 
 pub(crate) fn read(disk: &MemoryDisk, options: &Options) -> Result<(Recovered, Recovery<MemoryDisk>), Error> {
+    count_run();
     let mut records: Vec<Record> = Vec::new();
     let mut next = None;
     let recovery = Recovery::read(disk.clone(), options.clone(), |item| {
