@@ -1,0 +1,238 @@
+//! The ghost: what was ever voted, asked for and chosen, and what clients have seen. No role knows it; the invariants that concern
+//! more than one node are judged by it, at every step that adds to it.
+
+use std::collections::BTreeMap;
+
+use synod_protocol::cluster::Limits;
+use synod_protocol::{Ballot, NodeId, Slot, Value};
+use synod_store::{MemoryStorage, StateMachine};
+
+use crate::step::{Fact, Failure, Rule, Witness};
+use crate::symmetry::Renaming;
+use crate::world::{Config, KEY, origin_of, tell_value};
+
+/// Everything that was ever durable or sent, as far as the invariants ask for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct History {
+    /// Each slot's votes at each ballot: the value, and a bit for each acceptor that ever had it on its disk.
+    votes: BTreeMap<(Slot, Ballot), (Value, u8)>,
+    /// What each ballot's leader asked votes for.
+    asked: BTreeMap<(Slot, Ballot), Value>,
+    /// The value chosen for a slot, and the lowest ballot at which it was. Votes and requests for the slot from that ballot on are
+    /// compared with it and not kept.
+    chosen: BTreeMap<Slot, (Ballot, Value)>,
+    /// The highest slot whose effect a client has seen.
+    seen: Slot,
+    /// Reads under way, with what had been seen when they began.
+    reads: BTreeMap<u64, Slot>,
+}
+
+/// A history with more in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Extended {
+    pub(crate) history: History,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) witnesses: u32,
+}
+
+impl Extended {
+    fn fail(&mut self, rule: Rule, text: impl FnOnce() -> String) {
+        self.failure.get_or_insert_with(|| Failure { rule, text: text() });
+    }
+
+    fn witness(&mut self, witness: Witness) {
+        self.witnesses |= witness.bit();
+    }
+}
+
+impl History {
+    /// The value chosen for each slot.
+    pub(crate) fn chosen(&self) -> impl Iterator<Item = (Slot, &Value)> {
+        self.chosen.iter().map(|(slot, (_, value))| (*slot, value))
+    }
+
+    /// The same history with the acceptors renamed.
+    pub(crate) fn renamed(mut self, renaming: &Renaming) -> History {
+        for (_, who) in self.votes.values_mut() {
+            let old = *who;
+            *who = (0..u8::BITS as usize)
+                .filter(|place| old & (1 << place) != 0)
+                .fold(0, |new, place| new | 1 << renaming[place]);
+        }
+        self
+    }
+
+    /// Without the votes that can't become part of a quorum any more, and without requests that every acceptor refuses.
+    pub(crate) fn pruned(mut self, promises: &[Ballot], phase2: usize) -> History {
+        self.votes.retain(|(_, ballot), (_, who)| {
+            let may =
+                |(place, promised): (usize, &Ballot)| promised <= ballot || *who & (1 << place) != 0;
+            promises.iter().enumerate().filter(|at| may(*at)).count() >= phase2
+        });
+        self.asked.retain(|(_, ballot), _| promises.iter().any(|promised| promised <= ballot));
+        self
+    }
+
+    /// Takes facts in and judges them.
+    pub(crate) fn extended(&self, facts: &[Fact], config: &Config) -> Extended {
+        let mut extended = Extended { history: self.clone(), failure: None, witnesses: 0 };
+        for fact in facts {
+            match fact {
+                Fact::Voted { acceptor, slot, ballot, value } => {
+                    extended.voted(*acceptor, *slot, *ballot, value);
+                }
+                Fact::Asked { slot, ballot, value } => extended.asked(*slot, *ballot, value),
+                Fact::CalledChosen { .. }
+                | Fact::CalledPrefix { .. }
+                | Fact::Applied { .. }
+                | Fact::Replied { .. }
+                | Fact::ReadBegan { .. }
+                | Fact::ReadAnswered { .. } => {}
+            }
+        }
+        extended.choose(config);
+        facts.iter().for_each(|fact| extended.claimed(fact));
+        extended
+    }
+}
+
+impl Extended {
+    fn voted(&mut self, acceptor: u8, slot: Slot, ballot: Ballot, value: &Value) {
+        let below = self.history.votes.range((slot, Ballot::NONE)..(slot, ballot));
+        if below.into_iter().any(|(_, (other, who))| other != value && who & (1 << acceptor) != 0) {
+            self.witness(Witness::MinorityVoteOverwritten);
+        }
+        let vote = self.history.votes.entry((slot, ballot)).or_insert_with(|| (value.clone(), 0));
+        vote.1 |= 1 << acceptor;
+        let known = vote.0.clone();
+        if known != *value {
+            self.fail(Rule::I2, || two(slot, ballot, &known, value));
+        }
+    }
+
+    fn asked(&mut self, slot: Slot, ballot: Ballot, value: &Value) {
+        let known = self.history.asked.entry((slot, ballot)).or_insert_with(|| value.clone()).clone();
+        if known != *value {
+            self.fail(Rule::I2, || two(slot, ballot, &known, value));
+        }
+        let offered = origin_of(value).is_some_and(|(origin, _)| origin <= ballot);
+        if !offered && !value.is_noop() {
+            self.fail(Rule::I5, || format!("{ballot} asks votes for {value:?} in slot {slot}, which nobody offered"));
+        }
+    }
+
+    /// What a quorum voted for is chosen. I1 in its inductive form: whatever is chosen at one ballot is all that higher ballots
+    /// ask or vote for, and all that lower ones choose.
+    fn choose(&mut self, config: &Config) {
+        let quorum = |who: u8| who.count_ones() as usize >= config.phase2;
+        let found: Vec<(Slot, Ballot, Value)> = self
+            .history
+            .votes
+            .iter()
+            .filter(|(_, (_, who))| quorum(*who))
+            .map(|((slot, ballot), (value, _))| (*slot, *ballot, value.clone()))
+            .collect();
+        for (slot, ballot, value) in found {
+            self.witness(if value.is_noop() { Witness::NoopChosen } else { Witness::Chosen });
+            if origin_of(&value).is_some_and(|(origin, _)| origin < ballot) {
+                self.witness(Witness::ChosenAfterLeaderChange);
+            }
+            let chosen = self.history.chosen.entry(slot).or_insert_with(|| (ballot, value.clone()));
+            chosen.0 = ballot.min(chosen.0);
+            let chosen = chosen.1.clone();
+            if chosen != value {
+                self.fail(Rule::I1, || {
+                    let (chosen, value) = (tell_value(&chosen), tell_value(&value));
+                    format!("slot {slot}: {chosen} was chosen, and so is {value} at {ballot}")
+                });
+            }
+        }
+        let chosen = self.history.chosen.clone();
+        for (slot, (ballot, value)) in &chosen {
+            let range = (*slot, *ballot)..(slot.next(), Ballot::NONE);
+            let votes = self.history.votes.range(range.clone()).map(|(key, (value, _))| (key, value));
+            let asked = self.history.asked.range(range);
+            let other = votes.chain(asked).find(|(_, other)| *other != value).map(|(key, other)| (key.1, other));
+            let other = other.map(|(later, other)| (later, other.clone()));
+            if let Some((later, other)) = other {
+                self.fail(Rule::I1, || {
+                    let (value, other) = (tell_value(value), tell_value(&other));
+                    format!("slot {slot}: {value} was chosen at {ballot}, but {later} goes for {other}")
+                });
+            }
+        }
+        let kept = |(slot, ballot): &(Slot, Ballot)| {
+            chosen.get(slot).is_none_or(|(lowest, _)| ballot < lowest)
+        };
+        self.history.votes.retain(|key, _| kept(key));
+        self.history.asked.retain(|key, _| kept(key));
+    }
+
+    /// What somebody says of the chosen slots must be so.
+    fn claimed(&mut self, fact: &Fact) {
+        match fact {
+            Fact::CalledChosen { who, slot, value } => {
+                let chosen = self.history.chosen.get(slot).map(|(_, value)| value.clone());
+                if chosen.as_ref() != Some(value) {
+                    self.fail(Rule::I6, || {
+                        let (value, chosen) = (tell_value(value), chosen.as_ref().map(tell_value));
+                        format!("{who} calls {value} chosen for slot {slot}, chosen is {chosen:?}")
+                    });
+                }
+            }
+            Fact::CalledPrefix { who, slot } => {
+                if let Some(gap) = self.gap(*slot) {
+                    self.fail(Rule::I6, || format!("{who} calls slots up to {slot} chosen, {gap} isn't"));
+                }
+            }
+            Fact::Applied { who, slot, chain } => self.applied(*who, *slot, *chain),
+            Fact::Replied { slot } => self.history.seen = self.history.seen.max(*slot),
+            Fact::ReadBegan { id } => drop(self.history.reads.insert(*id, self.history.seen)),
+            Fact::ReadAnswered { id, slot, value } => self.read(*id, *slot, value.as_deref()),
+            Fact::Voted { .. } | Fact::Asked { .. } => {}
+        }
+    }
+
+    fn gap(&self, upto: Slot) -> Option<Slot> {
+        (1..=upto.0).map(Slot).find(|slot| !self.history.chosen.contains_key(slot))
+    }
+
+    /// The state after the chosen slots up to `slot`.
+    fn state_at(&self, slot: Slot) -> Option<StateMachine<MemoryStorage>> {
+        let mut machine = StateMachine::new(Limits::default(), MemoryStorage::default());
+        for slot in (1..=slot.0).map(Slot) {
+            machine.apply(slot, &self.history.chosen.get(&slot)?.1);
+        }
+        Some(machine)
+    }
+
+    fn applied(&mut self, who: NodeId, slot: Slot, chain: u64) {
+        let expected = self.state_at(slot).map(|machine| machine.chain());
+        if expected != Some(chain) {
+            let gap = self.gap(slot);
+            self.fail(Rule::I6, || {
+                format!("{who} has applied up to slot {slot} with another state than what is chosen (first unchosen: {gap:?})")
+            });
+        }
+    }
+
+    /// I13: it saw all that had been seen when it began, and nothing that isn't chosen.
+    fn read(&mut self, id: u64, slot: Slot, value: Option<&[u8]>) {
+        let floor = self.history.reads.remove(&id).unwrap_or_default();
+        if slot < floor {
+            self.fail(Rule::I13, || format!("read {id} began after slot {floor} was seen, and saw slot {slot}"));
+        }
+        let expected = self.state_at(slot).map(|machine| machine.get(KEY));
+        if expected.as_ref().map(Option::as_deref) != Some(value) {
+            self.fail(Rule::I13, || format!("read {id} at slot {slot} saw {value:?}, the chosen state is {expected:?}"));
+        }
+        if slot > Slot::ZERO && value.is_some() && slot >= floor {
+            self.witness(Witness::ReadOfNewValue);
+        }
+        self.history.seen = self.history.seen.max(slot);
+    }
+}
+
+fn two(slot: Slot, ballot: Ballot, one: &Value, other: &Value) -> String {
+    format!("slot {slot} has {} and {} at {ballot:?}", tell_value(one), tell_value(other))
+}

@@ -1,0 +1,225 @@
+//! What one configuration consists of and how far it goes, and the names that the other modules share.
+
+use std::collections::BTreeSet;
+
+use synod_acceptor::Durable;
+use synod_planted::Bug;
+use synod_protocol::cluster::Limits;
+use synod_protocol::command::{BatchBuilder, Call, Command, Operation, SessionId};
+use synod_protocol::message::Message;
+use synod_protocol::tuning::Tuning;
+use synod_protocol::{AcceptorId, Ballot, ClientId, LearnerId, NodeId, ProposerId, QuorumSystem, Slot, Value};
+
+/// Nodes of a configuration, at most.
+pub(crate) const NODES: usize = 7;
+/// The key that every value offered sets.
+pub(crate) const KEY: &[u8] = b"k";
+/// The one client; it offers values and reads.
+pub(crate) const CLIENT: ClientId = ClientId(1);
+/// A learner without a node of its own: leaders need one that listens.
+pub(crate) const LISTENER: LearnerId = LearnerId(9);
+
+/// A bounded world. Everything in it that isn't bounded here is finite by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) acceptors: u16,
+    pub(crate) phase1: usize,
+    pub(crate) phase2: usize,
+    pub(crate) proposers: u16,
+    pub(crate) learners: u16,
+    /// Phase 1s that each proposer begins, all its lives together.
+    pub(crate) ballots: &'static [u8],
+    /// Highest slot.
+    pub(crate) slots: u64,
+    /// Fresh values that each leadership is offered.
+    pub(crate) offers: u8,
+    /// Messages that an acceptor may absorb before a sync; 0 makes absorbing and what follows it one step.
+    pub(crate) batch: u8,
+    /// Acceptor crashes; nothing where any number of them is explored.
+    pub(crate) crashes: Option<u8>,
+    /// Restarts of each proposer.
+    pub(crate) restarts: u8,
+    /// Proposers' timers that fire, beside those that lead to Phase 1.
+    pub(crate) timers: &'static [synod_proposer::Timer],
+    /// Times that they fire, all together.
+    pub(crate) fires: u8,
+    /// Learners' timers that fire.
+    pub(crate) learner_timers: &'static [synod_learner::Timer],
+    /// Times that they fire, all together.
+    pub(crate) learner_fires: u8,
+    /// Reads, and restarts of learners.
+    pub(crate) reads: u8,
+    pub(crate) learner_restarts: u8,
+    pub(crate) tuning: Tuning,
+    /// Whether states that differ by acceptors' names alone are one.
+    pub(crate) symmetry: bool,
+    /// Whether receipts that show nothing are put off.
+    pub(crate) lazy: bool,
+    /// Whether messages that no role will ever heed again are dropped from the state.
+    pub(crate) forget: bool,
+    /// Leaderships, one after the other, that are over before the exploration begins.
+    pub(crate) start: Start,
+    pub(crate) bug: Option<Bug>,
+}
+
+/// Where the exploration begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nothing has happened.
+    Fresh,
+    /// p1 leads, every acceptor has promised and nothing was offered.
+    Led,
+}
+
+impl Config {
+    /// Two proposers and three acceptors, majorities, two ballots, one slot; no faults but the network's and crashes.
+    pub(crate) fn small() -> Config {
+        Config {
+            acceptors: 3,
+            phase1: 2,
+            phase2: 2,
+            proposers: 2,
+            learners: 0,
+            ballots: &[1, 1],
+            slots: 1,
+            offers: 1,
+            batch: 0,
+            crashes: None,
+            restarts: 0,
+            timers: &[],
+            fires: 0,
+            learner_timers: &[],
+            learner_fires: 0,
+            reads: 0,
+            learner_restarts: 0,
+            tuning: Tuning { batch_commands: 1 << 10, ..Tuning::default() },
+            symmetry: false,
+            lazy: false,
+            forget: false,
+            start: Start::Fresh,
+            bug: None,
+        }
+    }
+
+    pub(crate) fn quorums(&self) -> QuorumSystem {
+        QuorumSystem::flexible((1..=self.acceptors).map(AcceptorId), self.phase1, self.phase2).unwrap()
+    }
+
+    /// Whether a promise always comes in one chunk.
+    pub(crate) fn is_unchunked(&self) -> bool {
+        self.tuning.chunk_bytes >= Tuning::default().chunk_bytes
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        usize::from(self.acceptors + self.proposers + self.learners)
+    }
+
+    /// The place of a node in the state, if the configuration has it.
+    pub(crate) fn place(&self, node: NodeId) -> Option<u8> {
+        let (place, first, count) = match node {
+            NodeId::Acceptor(AcceptorId(id)) => (id, 0, self.acceptors),
+            NodeId::Proposer(ProposerId(id)) => (id, self.acceptors, self.proposers),
+            NodeId::Learner(LearnerId(id)) => (id, self.acceptors + self.proposers, self.learners),
+            NodeId::Client(_) => return None,
+        };
+        (1..=count).contains(&place).then(|| u8::try_from(first + place - 1).unwrap())
+    }
+
+    pub(crate) fn node(&self, place: usize) -> NodeId {
+        let place = u16::try_from(place).unwrap() + 1;
+        if place <= self.acceptors {
+            AcceptorId(place).into()
+        } else if place <= self.acceptors + self.proposers {
+            ProposerId(place - self.acceptors).into()
+        } else {
+            LearnerId(place - self.acceptors - self.proposers).into()
+        }
+    }
+
+    /// An acceptor's disk after formation.
+    pub(crate) fn formed(&self, id: AcceptorId) -> Durable {
+        let disk = |id: AcceptorId| synod_protocol::DiskId(u64::from(id.0));
+        let disks: Vec<_> = (1..=self.acceptors).map(AcceptorId).map(|id| (id, disk(id))).collect();
+        let cluster = synod_protocol::Cluster::id_of(1, 1, &disks);
+        let mut durable = Durable::empty(id);
+        durable.apply(&synod_acceptor::Record::Prepared { formation: 1, disk: disk(id) });
+        durable.apply(&synod_acceptor::Record::Opened { disks, cluster });
+        durable
+    }
+
+    pub(crate) fn acceptor(&self, id: AcceptorId) -> synod_acceptor::Config {
+        synod_acceptor::Config {
+            id,
+            acceptors: (1..=self.acceptors).map(AcceptorId).collect(),
+            parameters: 1,
+            election_timeout_ms: self.tuning.election_timeout_ms,
+            chunk_bytes: self.tuning.chunk_bytes,
+        }
+    }
+
+    pub(crate) fn proposer(&self, id: ProposerId, life: u64) -> synod_proposer::Config {
+        synod_proposer::Config { id, life, quorums: self.quorums(), tuning: self.tuning.clone() }
+    }
+
+    pub(crate) fn learner(&self, id: LearnerId, life: u64) -> synod_learner::Config {
+        let peers: BTreeSet<_> = (1..=self.learners).map(LearnerId).filter(|peer| *peer != id).collect();
+        synod_learner::Config {
+            id,
+            life,
+            quorums: self.quorums(),
+            proposers: (1..=self.proposers).map(ProposerId).collect(),
+            peers,
+            limits: Limits::default(),
+            tuning: self.tuning.clone(),
+        }
+    }
+}
+
+/// A message with its way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Envelope {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) message: Message,
+}
+
+/// The value that the leader of `ballot` is offered as its `number`th: opens a session and sets [`KEY`] through the session
+/// that slot 1 opened.
+pub(crate) fn value_of(ballot: Ballot, number: u8) -> Value {
+    let name = name_of(ballot, number);
+    let mut batch = BatchBuilder::default();
+    batch.push(&Command::Open { nonce: name.into() });
+    let session = SessionId { slot: Slot::FIRST, position: 0 };
+    let operation = Operation::Put { key: KEY, value: &name.to_le_bytes() };
+    batch.push(&Command::Call(Call { session, sequence: u64::from(name), lowest: 1, operation }));
+    batch.finish().0
+}
+
+fn name_of(ballot: Ballot, number: u8) -> u32 {
+    let small = |number: u64| u32::try_from(number & 15).unwrap();
+    small(ballot.round) << 12 | u32::from(ballot.proposer.0) << 8 | small(ballot.life) << 4 | u32::from(number)
+}
+
+/// Where a value comes from: the ballot that was offered it and its number there; nothing for the noop or what nobody offered.
+pub(crate) fn origin_of(value: &Value) -> Option<(Ballot, u8)> {
+    let Some(Some(Command::Open { nonce })) = synod_protocol::command::commands(value.bytes()).next() else {
+        return None;
+    };
+    let name = u32::try_from(nonce).ok()?;
+    let ballot = Ballot {
+        round: u64::from(name >> 12),
+        proposer: ProposerId(u16::try_from(name >> 8 & 15).unwrap()),
+        life: u64::from(name >> 4 & 15),
+    };
+    let number = u8::try_from(name & 15).unwrap();
+    (value_of(ballot, number) == *value).then_some((ballot, number))
+}
+
+/// A value for people: `noop`, or the ballot that was offered it and its number.
+pub(crate) fn tell_value(value: &Value) -> String {
+    match origin_of(value) {
+        Some((ballot, number)) => format!("{ballot}#{number}"),
+        None if value.is_noop() => "noop".into(),
+        None => format!("{value:?}"),
+    }
+}
