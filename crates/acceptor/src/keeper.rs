@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use synod_journal::{Disk, Journal, Options, Preparation, Recovery, Replayed};
+use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::message::Formation;
 use synod_protocol::role::Persist;
@@ -137,7 +138,9 @@ impl<D: Disk> Persist<Record> for Keeper<D> {
         }
         self.since_step_bytes += self.journal.staged_bytes();
         self.journal.commit(|| blob(&self.head))?;
-        records.iter().for_each(|record| self.head.apply(record));
+        if !synod_planted::is(Bug::HeadNotAdvanced) {
+            records.iter().for_each(|record| self.head.apply(record));
+        }
         Ok(())
     }
 }

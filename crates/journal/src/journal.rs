@@ -211,6 +211,9 @@ impl<D: Disk> Journal<D> {
         self.position = number;
         // The batch itself proves that those before it are synced.
         self.sealed_through = self.sealed_through.max(number - 1);
+        if synod_planted::is(Bug::SealSkipped) {
+            self.sealed_through = number;
+        }
         self.staged.clear();
         Ok(())
     }

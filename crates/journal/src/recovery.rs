@@ -104,7 +104,12 @@ impl<D: Disk> Recovery<D> {
         mut replay: impl FnMut(Replayed) -> Verdict,
     ) -> Result<Recovery<D>, Error> {
         options.check()?;
-        let names = disk.names().map_err(|source| Error::io("list", "the journal's directory", source))?;
+        let names = disk
+            .names()
+            .or_else(|source| {
+                if synod_planted::is(Bug::UnreadableTakenForEmpty) { Ok(Vec::new()) } else { Err(source) }
+            })
+            .map_err(|source| Error::io("list", "the journal's directory", source))?;
         let mut present: Vec<u64> = names.iter().filter_map(|name| segment_of(name)).collect();
         present.sort_unstable();
         let (mut kept, segments) = open_chain(&mut disk, &present)?;

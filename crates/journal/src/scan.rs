@@ -35,7 +35,7 @@ impl<F: DiskFile> Segment<F> {
             return Err(Error::damaged(&name, size, "the file is shorter than a segment's head"));
         }
         file.read_at(0, &mut fixed).map_err(unreadable)?;
-        let head = Head::decode(&fixed).map_err(|bad| match bad {
+        let mut head = Head::decode(&fixed).map_err(|bad| match bad {
             BadHead::Damaged => Error::damaged(&name, 0, "the head is not a segment's head"),
             BadHead::Format(found) => Error::Format { name: name.clone(), found, supported: FORMAT },
         })?;
@@ -50,9 +50,15 @@ impl<F: DiskFile> Segment<F> {
         if head.segment != segment {
             return Err(Error::damaged(&name, 0, format!("the file holds segment {:016x}", head.segment)));
         }
+        if synod_planted::is(Bug::ShortSegmentAccepted) {
+            head.prepared_bytes = head.prepared_bytes.min(size);
+        }
         if size < head.prepared_bytes {
             let what = format!("the file ends here, but it was prepared with {} bytes", head.prepared_bytes);
             return Err(Error::damaged(&name, size, what));
+        }
+        if head.first_batch == 0 || head.prepared_bytes < head.end() {
+            return Err(Error::damaged(&name, 0, "the head contradicts itself, though its checksum matches"));
         }
         Ok(Segment { file, name, head, blob: blob.into() })
     }

@@ -101,7 +101,8 @@ pub(crate) fn create<D: Disk>(
         blob_bytes: plan.blob.len() as u64,
         checksum: 0,
     };
-    let needed_bytes = head.end() + carried_bytes + align(plan.entry_bytes, block) + block;
+    let room_for_carried = if synod_planted::is(Bug::CarriedBatchWithoutRoom) { 0 } else { carried_bytes };
+    let needed_bytes = head.end() + room_for_carried + align(plan.entry_bytes, block) + block;
     head.prepared_bytes = needed_bytes.max(options.segment_bytes);
     while !spare.step(disk, head.prepared_bytes, options.prepare_step_bytes)? {}
     let head_bytes = head.encode(plan.blob);

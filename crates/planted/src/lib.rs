@@ -91,6 +91,11 @@ bugs! {
     MissingSegmentSkipped: "missing-segment-skipped", "Recovery goes on without a segment that is missing.";
     JointNotChecked: "joint-not-checked", "Recovery doesn't ask whether a segment reaches as far as its successor's head says.";
     OlderSegmentsForgotten: "older-segments-forgotten", "The segment that recovery makes calls all older ones unneeded.";
+    ShortSegmentAccepted: "short-segment-accepted", "Recovery takes a segment that has lost its end for a smaller one.";
+    UnreadableTakenForEmpty: "unreadable-taken-for-empty", "Recovery takes a directory that can't be listed for an empty one.";
+    SealSkipped: "seal-skipped", "The journal takes a batch for sealed as soon as it is synced, so an idle one writes no seal.";
+    CarriedBatchWithoutRoom: "carried-batch-without-room", "A segment that recovery makes isn't large enough for the batch that is written again.";
+    HeadNotAdvanced: "head-not-advanced", "The heads of new segments tell the acceptor's state as it was when its journal was opened.";
     CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }
 

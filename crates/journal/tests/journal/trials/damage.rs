@@ -39,7 +39,7 @@ pub(crate) fn journaled(script: &[Step]) -> Journaled {
     }
     let (found, _) = read(&disk, &options).unwrap();
     let unsealed = found.summary.rewritten.then(|| last_batch(&disk));
-    assert_eq!(unsealed.is_some(), matches!(script.last(), Some(Commit(..))));
+    assert_eq!(unsealed.is_some(), matches!(script.last(), Some(Commit(..))), "sealed or not");
     Journaled { disk, options, records: found.records, unsealed, recycled: script == RECYCLED, past }
 }
 
@@ -130,7 +130,7 @@ impl Journaled {
 
     /// A segment is shorter, by every length in turn.
     pub(crate) fn every_truncation(&self) {
-        for name in self.segments() {
+        for name in self.segments().into_iter().rev() {
             let sound = self.disk.content(&name);
             for length in 0..sound.len() {
                 let damaged = self.disk.copy();

@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
-use synod_acceptor::durable::{Durable, Record};
+use synod_acceptor::durable::Durable;
 use synod_acceptor::keeper::{ForeignJournal, Keeper, KeeperError};
 use synod_journal::Options;
 use synod_journal::directory::Directory;
 use synod_protocol::role::Persist;
-use synod_protocol::value::Entry;
-use synod_protocol::{AcceptorId, Ballot, Cluster, DiskId, ProposerId, Slot, Value};
+use synod_protocol::{AcceptorId, Slot};
 
-const PARAMETERS: u64 = 7;
+use crate::trials::{PARAMETERS, formed, voted};
 
 /// A directory of its own on a real disk; removed when the test has passed.
 struct Place(PathBuf);
@@ -37,18 +35,6 @@ impl Drop for Place {
     }
 }
 
-fn formed() -> Vec<Record> {
-    let disks = vec![(AcceptorId(1), DiskId(11)), (AcceptorId(2), DiskId(22))];
-    let cluster = Cluster::id_of(PARAMETERS, 5, &disks);
-    vec![Record::Prepared { formation: 5, disk: DiskId(11) }, Record::Opened { disks, cluster }]
-}
-
-fn voted(slot: u64, held: u64) -> Record {
-    let ballot = Ballot { round: 1, proposer: ProposerId(1), life: 9 };
-    let value = Value::new(Bytes::from(vec![slot as u8; 3_000]));
-    Record::Voted { ballot, held: Slot(held), entries: vec![Entry { slot: Slot(slot), value }] }
-}
-
 #[test]
 fn s2_all_that_was_persisted_is_there_again_across_segments() {
     let place = Place::new("again");
@@ -57,7 +43,8 @@ fn s2_all_that_was_persisted_is_there_again_across_segments() {
         let (mut keeper, durable) = place.open(1, PARAMETERS).unwrap();
         assert_eq!(durable, expected, "life {life}");
         let votes = (life * 40).saturating_sub(39)..=life * 40;
-        let records = if life == 0 { formed() } else { votes.map(|slot| voted(slot, slot)).collect() };
+        let records =
+            if life == 0 { formed() } else { votes.map(|slot| voted(1, slot, slot, 3_000)).collect() };
         for record in records {
             expected.apply(&record);
             keeper.persist(vec![record]).unwrap();

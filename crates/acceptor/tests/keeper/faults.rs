@@ -1,0 +1,22 @@
+//! What the keeper holds after power loss, failures and damage at every place.
+
+use crate::trials::{every_bit_flip, every_failure, every_power_loss, take_runs};
+
+#[test]
+fn s2_power_loss_at_every_operation_loses_nothing_that_was_persisted() {
+    every_power_loss();
+    println!("{} journals opened", take_runs());
+}
+
+#[test]
+fn s3_a_failure_at_every_operation_loses_nothing_that_was_persisted() {
+    every_failure();
+    println!("{} journals opened", take_runs());
+}
+
+#[test]
+fn a_flipped_bit_is_never_a_vote() {
+    every_bit_flip(true);
+    every_bit_flip(false);
+    println!("{} journals opened", take_runs());
+}

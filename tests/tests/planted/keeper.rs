@@ -1,0 +1,21 @@
+//! Bugs of the acceptor's journal, caught by the trials of its own tests.
+
+#[path = "../../../crates/acceptor/tests/keeper/trials.rs"]
+mod trials;
+
+use synod_planted::Bug;
+
+use super::check;
+use trials::{every_bit_flip, every_failure, every_power_loss, take_runs};
+
+const OPENED: &str = "journals opened";
+
+#[test]
+fn power_loss_failures_and_damage_catch_bugs_of_the_keeper_and_under_it() {
+    let head = [(Bug::HeadNotAdvanced, "a segment's head is behind the records before it")];
+    check("power loss at every operation of a keeper", OPENED, every_power_loss, take_runs, &head);
+    let sync = [(Bug::FailedSyncRetried, "nobody was told")];
+    check("failures of every operation of a keeper", OPENED, every_failure, take_runs, &sync);
+    let damage = [(Bug::DamageTakenForEnd, "opened"), (Bug::SealSkipped, "opened")];
+    check("bit flips of a keeper's journal", OPENED, || every_bit_flip(true), take_runs, &damage);
+}
