@@ -93,11 +93,13 @@ impl Leader {
         }
         self.refusals += 1;
         let suspected = |id| self.suspect.is_some_and(|(suspect, until)| suspect == id && now < until);
-        let useful = hint.filter(|id| NodeId::from(*id) != from && !suspected(*id));
-        let hinted = useful.and_then(|id| self.proposers.iter().position(|proposer| *proposer == id));
         let rounds = self.refusals / self.proposers.len().max(1) as u32;
+        // Proposers that are cut off name old leaders, and some who was told so may name them back: every other round
+        // asks all in turn, whatever they say.
+        let useful =
+            hint.filter(|id| NodeId::from(*id) != from && !suspected(*id) && rounds.is_multiple_of(2));
+        let hinted = useful.and_then(|id| self.proposers.iter().position(|proposer| *proposer == id));
         match hinted {
-            // Two proposers that name each other are no help.
             Some(at) if rounds == 0 && !through => (self.at, self.believed) = (at, true),
             Some(at) => {
                 (self.at, self.believed) = (at, true);
