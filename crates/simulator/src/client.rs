@@ -118,7 +118,8 @@ impl<T: Teller> World<T> {
         let key = Bytes::from(format!("k{age}.{}", random.between(1, workload.keys)));
         let ticket = client.next_ticket;
         client.next_ticket += 1;
-        let kind = random.between(0, 999);
+        // A probe puts and reads in turn.
+        let kind = if client.is_probe { ticket % 2 * 999 } else { random.between(0, 999) };
         let mut stale = false;
         let what = if kind < workload.puts {
             let value = Bytes::from(format!("v{}.{ticket}", self.nodes[place].id));
@@ -129,7 +130,7 @@ impl<T: Teller> World<T> {
             client.session.write(ticket, Write::Delete { key: key.clone() }, deadline);
             Call::Delete
         } else {
-            stale = random.happens(100);
+            stale = !client.is_probe && random.happens(100);
             let consistency = if stale { Consistency::Stale } else { Consistency::Linearizable };
             client.session.read(ticket, key.clone(), consistency, deadline);
             Call::Get

@@ -44,7 +44,12 @@ impl<T: Teller> World<T> {
         }
         let with_client = matches!(from, NodeId::Client(_)) || matches!(to, NodeId::Client(_));
         let connection = (self.weather.ordered || with_client).then_some(connection);
-        if self.random.network.happens(self.weather.repeated) {
+        // A refused proposal is certain to have no effect only if it came once; connections see to that.
+        let once = matches!(
+            message,
+            Message::Proposer(ToProposer::Propose(_)) | Message::Learner(ToLearner::Forward(_))
+        );
+        if !once && self.random.network.happens(self.weather.repeated) {
             self.see(Seen::MessageRepeated);
             let at = at + self.random.network.between(0, self.weather.late_us.max(1_000));
             self.arrive(at, Event::Arrive { from, to, message: message.clone(), connection });

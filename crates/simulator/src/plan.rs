@@ -116,10 +116,12 @@ impl Plan {
             cluster.tuning.session_ttl_ms = random.between(300, 1_000);
         }
         let weather = draw_weather(random);
+        let at_once = random.magnitude(1, 4);
+        let calls_per_s = random.magnitude(30, 500);
         let workload = Workload {
             keys: random.between(1, 5),
-            at_once: random.magnitude(1, 4),
-            think_us: random.magnitude(500, 50_000),
+            at_once,
+            think_us: 2_000_000 * clients * at_once / calls_per_s,
             deadline_us: (random.magnitude(50_000, 1_000_000), random.magnitude(1_000_000, 5_000_000)),
             puts: random.between(200, 600),
             deletes: random.between(0, 200),

@@ -16,6 +16,9 @@ use crate::seating::dials;
 use crate::story::Teller;
 use crate::world::{Event, World};
 
+/// The longest that one batch keeps a disk busy, however slow it is.
+const MOST_DISK_US: Us = 100_000;
+
 impl From<Misdirected> for Violation {
     /// All processes are ours and honest: a refusal means that one of them is wrong.
     fn from(error: Misdirected) -> Violation {
@@ -210,7 +213,8 @@ impl<T: Teller> World<T> {
         let node = &self.nodes[place];
         let cost = node.disk.as_ref().map(|disk| disk.take_cost()).unwrap_or_default();
         // Some 200 MB/s, beside the syncs.
-        (cost.syncs * self.plan.disks.sync_us + cost.bytes / 200) * node.slowness
+        let us = (cost.syncs * self.plan.disks.sync_us + cost.bytes / 200) * node.slowness;
+        us.min(MOST_DISK_US)
     }
 
     /// Reads an acceptor's journal, or tells why it can't be read: nothing then, if that is as it should be.
