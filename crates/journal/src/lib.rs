@@ -18,6 +18,20 @@
 //! LOCK      held by the process that has the directory open
 //! ```
 //!
+//! What rot, a stale or misdirected block, or a lost file can do (one of them at a time):
+//!
+//! | where | outcome of recovery |
+//! |---|---|
+//! | a batch that a later batch, a seal or a later segment's head proves synced; any head in use; a missing or shorter segment | refused with [`Error::Damaged`], [`Error::Missing`] or [`Error::Format`]; never cut, never changed |
+//! | a seal | exact: its batch counts as unsealed again (refused when a later entry stands behind it) |
+//! | padding, free space, old bytes of a recycled segment, a spare, a segment that is no longer needed | exact |
+//! | the last batch, unsealed | without that batch: this can't be told from a write that was torn and never acknowledged |
+//! | the whole last segment missing | without its batches: only others can know of them (S12) |
+//!
+//! So an acknowledged batch can be lost to rot only between its sync and the next batch, seal or recovery, whichever comes
+//! first; a caller that seals when idle keeps that short. What a failed disk operation leaves is [`Error::Io`], never
+//! damage.
+//!
 //! Rules upheld: S2 (durable before told: `commit` returns only after the sync), S3 (a failed write or sync poisons the
 //! journal, and recovery rewrites a tail that may not have been synced into a new segment), S11 (a segment is dropped
 //! only once a synced head says so), I12 (damage is detected by checksums that cover place and segment), I16 (recovery

@@ -59,6 +59,26 @@ fn a_full_disk_refuses_cleanly_and_resumes_when_space_is_freed() {
 }
 
 #[test]
+fn a_restart_on_a_full_disk_changes_nothing() {
+    let options = options(1024, 64);
+    let disk = MemoryDisk::new();
+    let (_, mut journal) = open(&disk, &options).unwrap();
+    let mut oracle = Oracle::default();
+    oracle.run(&mut journal, SCRIPT, 1).unwrap();
+    let used: u64 = disk.sizes().iter().map(|(_, size)| size).sum();
+    for room in [0, 1, 500, 1023] {
+        disk.kill();
+        disk.limit(Some(used + room));
+        assert!(open(&disk, &options).unwrap_err().is_no_space());
+        let (found, _) = read(&disk.after_power_loss(|| false), &options).unwrap();
+        assert_eq!(found.records, oracle.acknowledged);
+    }
+    disk.limit(Some(used + 1024));
+    let (found, _) = open(&disk, &options).unwrap();
+    assert_eq!(found.records, oracle.acknowledged);
+}
+
+#[test]
 fn a_spare_left_half_prepared_is_prepared_anew() {
     let options = options(1024, 64);
     let disk = MemoryDisk::new();

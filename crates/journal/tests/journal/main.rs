@@ -5,6 +5,7 @@
 
 mod damage;
 mod failure;
+mod memory;
 mod power_loss;
 mod random;
 mod real;
