@@ -41,7 +41,10 @@ fn a_power_loss_keeps_what_is_synced_and_of_the_rest_what_is_chosen() {
         assert_eq!(left.in_flight(), 0);
     }
     let mut kept = [true, false, false, true, false].into_iter();
+    disk.plant(0, Fault::PowerLoss);
+    assert!(disk.sync_directory().is_err() && disk.is_off());
     disk.power_loss(|| kept.next().unwrap());
+    assert!(!disk.is_off());
     assert_eq!(disk.sizes(), [("file".to_owned(), 114), ("new".to_owned(), 0)]);
     let torn = [&[1; 82][..], &[2; 32]].concat();
     assert_eq!(disk.content("file"), torn);
