@@ -12,7 +12,15 @@ use tracing::info;
 use crate::phase::{Preparing, Resolve, Step};
 use crate::{Out, Phase, Proposer, Timer, ignore_stale};
 
+/// Setbacks beyond this many make a proposer wait no longer.
+const MOST_SETBACKS: u64 = 4;
+
 impl Proposer {
+    /// A ballot has come to nothing for want of a quorum.
+    pub(crate) fn note_setback(&mut self) {
+        self.setbacks = (self.setbacks + 1).min(MOST_SETBACKS);
+    }
+
     /// Once every `probe_ms`: drops the resolve to stand if the latest probe no longer calls the leader silent, and asks again.
     pub(crate) fn probe(&mut self, effects: &mut Out) {
         let Phase::Probing(probing) = &mut self.phase else { return };
@@ -67,7 +75,9 @@ impl Proposer {
         match probing.resolve {
             Resolve::Watching => {
                 probing.resolve = Resolve::Waiting;
-                effects.set_timer(Timer::Stand, Delay::between(1, self.config.tuning.election_jitter_ms));
+                let jitter_ms = self.config.tuning.election_jitter_ms;
+                let held_back_ms = jitter_ms * self.setbacks;
+                effects.set_timer(Timer::Stand, Delay::between(held_back_ms + 1, held_back_ms + jitter_ms));
             }
             Resolve::Waiting => {}
             Resolve::Confirming => self.prepare(effects),

@@ -56,6 +56,27 @@ fn proposers_that_name_each_other_do_not_make_it_spin() {
     assert!((10..200).contains(&sent), "{sent} proposals in a second");
 }
 
+/// Found by the simulator: two proposers that were cut off named an old leader and each other, and the client never asked the
+/// third, which led.
+#[test]
+fn proposers_that_name_each_other_do_not_hide_the_third() {
+    let mut bench = Bench::open();
+    let (mut at, mut tag) = target(&mut bench, 1);
+    let other = another(at);
+    let pair = [at, p(other)];
+    let first = (1..=3).find(|id| p(*id) == at).unwrap();
+    for _ in 0..1_000 {
+        let hint = pair.into_iter().find(|proposer| *proposer != at).unwrap();
+        bench.not_leader(at, tag, Some(if hint == pair[1] { other } else { first }));
+        match bench.proposals().pop() {
+            Some((to, _, _)) if !pair.contains(&to) => return,
+            Some((to, next, _)) => (at, tag) = (to, next),
+            None => bench.pass(ms(1)),
+        }
+    }
+    panic!("the third proposer was never asked");
+}
+
 /// Found by counting a client's system calls while three of five acceptors were dead: the opening was taken for unanswered
 /// though it was refused, so the pause after each refusal was skipped.
 #[test]
