@@ -26,12 +26,12 @@ pub const CAP_PEER: usize = 64 << 20;
 const MAGIC: [u8; 8] = *b"SYNOD\r\n\0";
 
 type Config<const LIMIT: usize> = Configuration<LittleEndian, Fixint, Limit<LIMIT>>;
-const HEAD: Config<CAP_PEER> =
-    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<CAP_PEER>();
-const HELLO: Config<CAP_BEFORE_HELLO> = bincode::config::standard()
-    .with_little_endian()
-    .with_fixed_int_encoding()
-    .with_limit::<CAP_BEFORE_HELLO>();
+const HEAD: Config<CAP_PEER> = limited();
+const HELLO: Config<CAP_BEFORE_HELLO> = limited();
+
+const fn limited<const LIMIT: usize>() -> Config<LIMIT> {
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
+}
 
 /// Why bytes were refused.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ pub trait Payload: Serialize + DeserializeOwned {
 
 /// Decodes a head and fills its values from `tail`, of which nothing may be left.
 fn decode_parts<P: Payload>(head: &[u8], mut tail: Bytes) -> Result<P, WireError> {
-    let mut payload: P = decode(head, HEAD)?;
+    let mut payload: P = decode_head(head)?;
     let mut whole = true;
     payload.values_mut(&mut |value| whole &= value.fill(&mut tail));
     match (whole, tail.len()) {
@@ -179,6 +179,23 @@ fn decode<T: DeserializeOwned, const LIMIT: usize>(
 ) -> Result<T, WireError> {
     let (value, read) = bincode::serde::decode_from_slice(bytes, config).map_err(malformed)?;
     if read == bytes.len() { Ok(value) } else { Err(WireError::Trailing(bytes.len() - read)) }
+}
+
+/// Decodes under a limit that hardly exceeds the bytes at hand (I14): a length of bytes inside them is believed up to the limit,
+/// and memory taken for it, before they are looked for. Whatever was encoded takes as much of the limit as it has bytes.
+fn decode_head<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    const SMALL: usize = 4 << 10;
+    const MIDDLE: usize = 64 << 10;
+    const LARGE: usize = 1 << 20;
+    if bytes.len() <= SMALL {
+        decode(bytes, limited::<SMALL>())
+    } else if bytes.len() <= MIDDLE {
+        decode(bytes, limited::<MIDDLE>())
+    } else if bytes.len() <= LARGE {
+        decode(bytes, limited::<LARGE>())
+    } else {
+        decode(bytes, HEAD)
+    }
 }
 
 fn malformed(error: bincode::error::DecodeError) -> WireError {

@@ -4,7 +4,7 @@ use super::*;
 use crate::command::{Call, Operation, SessionId};
 use crate::hello::{Hello, Standing};
 use crate::ids::{AcceptorId, Ballot, ClusterId, ProposerId, Slot};
-use crate::message::{Accept, Chosen, Fetched, Promise, Propose, Vote};
+use crate::message::{Accept, Chosen, Consistency, Fetched, Promise, Propose, Read, Vote};
 use crate::value::Entry;
 
 fn frame(message: &Message) -> Vec<u8> {
@@ -159,6 +159,24 @@ fn a_length_is_not_trusted_before_allocation() {
     let count_at = head.len() - 8;
     head[count_at..].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(matches!(decode_parts::<ToAcceptor>(&head, Bytes::new()), Err(WireError::Malformed(_))));
+}
+
+/// Found by fuzzing: memory was taken for whatever a length of bytes said, up to the largest frame.
+#[test]
+fn i14_bytes_and_texts_are_limited_by_the_frame_that_holds_them() {
+    let read = |bytes: usize| {
+        let key = Bytes::from(vec![7; bytes]);
+        let read = Read { id: 1, key, consistency: Consistency::Stale };
+        body(&Message::Learner(ToLearner::Read(vec![read]))).to_vec()
+    };
+    for bytes in [0, 4_000, 60_000, 1_000_000] {
+        let mut body = read(bytes);
+        assert!(decode_frame::<ToLearner>(body.clone().into()).is_ok());
+        // Behind the frame's own length, the variant, the list's length and the read's id.
+        body[4 + 4 + 8 + 8..][..8].copy_from_slice(&(CAP_PEER as u64 - 1000).to_le_bytes());
+        let refused = decode_frame::<ToLearner>(body.into()).unwrap_err().to_string();
+        assert!(refused.contains("LimitExceeded"), "{bytes} bytes: {refused}");
+    }
 }
 
 #[test]
