@@ -4,7 +4,7 @@
 //! durable ever falls (I3), so that what was told stays so; recovery gives back what the role had.
 
 use synod_acceptor::{Acceptor, Durable, Record, Timer};
-use synod_protocol::message::{Accept, Message, Promise, ToAcceptor, ToLearner, ToProposer};
+use synod_protocol::message::{Message, Promise, ToAcceptor, ToLearner, ToProposer};
 use synod_protocol::role::{Effects, Persist, Released, Role};
 use synod_protocol::{NodeId, Slot, SlotRange};
 
@@ -236,9 +236,4 @@ fn promise_is_true(durable: &Durable, promise: &Promise) -> bool {
         let known = durable.vote(vote.slot);
         known.is_some_and(|known| known.ballot > vote.ballot || known.value == vote.value)
     })
-}
-
-/// Whether this Accept carries votes, not only a prefix.
-pub(crate) fn has_entries(accept: &Accept) -> bool {
-    !accept.entries.is_empty()
 }

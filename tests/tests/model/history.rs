@@ -65,8 +65,7 @@ impl History {
     /// Without the votes that can't become part of a quorum any more, and without requests that every acceptor refuses.
     pub(crate) fn pruned(mut self, promises: &[Ballot], phase2: usize) -> History {
         self.votes.retain(|(_, ballot), (_, who)| {
-            let may =
-                |(place, promised): (usize, &Ballot)| promised <= ballot || *who & (1 << place) != 0;
+            let may = |(place, promised): (usize, &Ballot)| promised <= ballot || *who & (1 << place) != 0;
             promises.iter().enumerate().filter(|at| may(*at)).count() >= phase2
         });
         self.asked.retain(|(_, ballot), _| promises.iter().any(|promised| promised <= ballot));
@@ -115,9 +114,10 @@ impl Extended {
         if known != *value {
             self.fail(Rule::I2, || two(slot, ballot, &known, value));
         }
-        let offered = origin_of(value).is_some_and(|(origin, _)| origin <= ballot);
-        if !offered && !value.is_noop() {
-            self.fail(Rule::I5, || format!("{ballot} asks votes for {value:?} in slot {slot}, which nobody offered"));
+        if origin_of(value).is_none() && !value.is_noop() {
+            self.fail(Rule::I5, || {
+                format!("{ballot} asks votes for {value:?} in slot {slot}, which nobody offered")
+            });
         }
     }
 
@@ -134,7 +134,7 @@ impl Extended {
             .collect();
         for (slot, ballot, value) in found {
             self.witness(if value.is_noop() { Witness::NoopChosen } else { Witness::Chosen });
-            if origin_of(&value).is_some_and(|(origin, _)| origin < ballot) {
+            if origin_of(&value).is_some_and(|origin| origin.proposer != ballot.proposer.0) {
                 self.witness(Witness::ChosenAfterLeaderChange);
             }
             let chosen = self.history.chosen.entry(slot).or_insert_with(|| (ballot, value.clone()));
@@ -152,7 +152,8 @@ impl Extended {
             let range = (*slot, *ballot)..(slot.next(), Ballot::NONE);
             let votes = self.history.votes.range(range.clone()).map(|(key, (value, _))| (key, value));
             let asked = self.history.asked.range(range);
-            let other = votes.chain(asked).find(|(_, other)| *other != value).map(|(key, other)| (key.1, other));
+            let other =
+                votes.chain(asked).find(|(_, other)| *other != value).map(|(key, other)| (key.1, other));
             let other = other.map(|(later, other)| (later, other.clone()));
             if let Some((later, other)) = other {
                 self.fail(Rule::I1, || {
@@ -161,9 +162,8 @@ impl Extended {
                 });
             }
         }
-        let kept = |(slot, ballot): &(Slot, Ballot)| {
-            chosen.get(slot).is_none_or(|(lowest, _)| ballot < lowest)
-        };
+        let kept =
+            |(slot, ballot): &(Slot, Ballot)| chosen.get(slot).is_none_or(|(lowest, _)| ballot < lowest);
         self.history.votes.retain(|key, _| kept(key));
         self.history.asked.retain(|key, _| kept(key));
     }
@@ -220,11 +220,15 @@ impl Extended {
     fn read(&mut self, id: u64, slot: Slot, value: Option<&[u8]>) {
         let floor = self.history.reads.remove(&id).unwrap_or_default();
         if slot < floor {
-            self.fail(Rule::I13, || format!("read {id} began after slot {floor} was seen, and saw slot {slot}"));
+            self.fail(Rule::I13, || {
+                format!("read {id} began after slot {floor} was seen, and saw slot {slot}")
+            });
         }
         let expected = self.state_at(slot).map(|machine| machine.get(KEY));
         if expected.as_ref().map(Option::as_deref) != Some(value) {
-            self.fail(Rule::I13, || format!("read {id} at slot {slot} saw {value:?}, the chosen state is {expected:?}"));
+            self.fail(Rule::I13, || {
+                format!("read {id} at slot {slot} saw {value:?}, the chosen state is {expected:?}")
+            });
         }
         if slot > Slot::ZERO && value.is_some() && slot >= floor {
             self.witness(Witness::ReadOfNewValue);

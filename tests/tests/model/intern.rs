@@ -32,11 +32,6 @@ impl<T: Eq + Hash> Interner<T> {
         number
     }
 
-    /// The number of `value`, if it has one.
-    pub(crate) fn known(&self, value: &T) -> Option<u32> {
-        self.0.read().unwrap().0.get(value).copied()
-    }
-
     pub(crate) fn get(&self, number: u32) -> Arc<T> {
         self.0.read().unwrap().1[number as usize].clone()
     }
@@ -64,7 +59,11 @@ impl std::hash::Hasher for Mix {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
     }
 
     fn write_u8(&mut self, number: u8) {

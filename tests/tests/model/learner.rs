@@ -62,13 +62,15 @@ impl LearnerCell {
         released.messages
     }
 
-    fn outcome(mut self, sends: Vec<(NodeId, Message)>) -> Outcome {
+    fn outcome(mut self, before: Slot, sends: Vec<(NodeId, Message)>) -> Outcome {
         self.settles |= sends.iter().any(|(_, message)| is_settle(message));
         let who = NodeId::from(self.id);
         let (applied, chain) = (self.role.machine().applied(), self.role.machine().chain());
         let settles = self.settles;
         let mut outcome = Outcome::new(Cell::Learner(Box::new(self)));
-        outcome.facts.push(Fact::Applied { who, slot: applied, chain });
+        if applied != before {
+            outcome.facts.push(Fact::Applied { who, slot: applied, chain });
+        }
         for (to, message) in sends {
             note(who, settles, &message, &mut outcome);
             outcome.sends.push((to, message));
@@ -83,7 +85,7 @@ impl LearnerCell {
         let taken = self.role.on_message(from, message, &mut effects);
         let sends = self.take(effects);
         let caught_up = fetched && self.role.machine().applied() > applied;
-        let mut outcome = self.outcome(sends);
+        let mut outcome = self.outcome(applied, sends);
         if caught_up {
             outcome.witness(Witness::LearnerCaughtUp);
         }
@@ -97,10 +99,11 @@ impl LearnerCell {
         if !self.timers.remove(&timer) {
             return None;
         }
+        let applied = self.role.machine().applied();
         let mut effects = Out::default();
         self.role.on_timer(timer, &mut effects);
         let sends = self.take(effects);
-        Some(self.outcome(sends))
+        Some(self.outcome(applied, sends))
     }
 
     /// The client asks it to read.
@@ -112,9 +115,30 @@ impl LearnerCell {
         let mut effects = Out::default();
         self.role.on_message(CLIENT.into(), ToLearner::Read(vec![read]), &mut effects).expect("clients read");
         let sends = self.take(effects);
-        let mut outcome = self.outcome(sends);
+        let applied = self.role.machine().applied();
+        let mut outcome = self.outcome(applied, sends);
         outcome.facts.insert(0, Fact::ReadBegan { id });
         outcome
+    }
+
+    /// Whether the learner will never heed the message again: it tells of slots and leaders that it knows, or answers a round that is
+    /// over; what it knows only grows, and rounds are never counted twice (S10).
+    pub(crate) fn is_spent(&self, from: NodeId, message: &ToLearner) -> bool {
+        let known = match message {
+            ToLearner::Chosen(_) | ToLearner::QuorumReadReply { .. } => true,
+            ToLearner::Fetched(_)
+            | ToLearner::Refused { .. }
+            | ToLearner::Fetch(_)
+            | ToLearner::Attach(_)
+            | ToLearner::Read(_)
+            | ToLearner::Forward(_)
+            | ToLearner::Status { .. } => false,
+        };
+        known && {
+            let (mut role, mut effects) = (self.role.clone(), Out::default());
+            let taken = role.on_message(from, message.clone(), &mut effects);
+            taken.is_ok() && role == self.role && effects.is_empty()
+        }
     }
 
     fn read_id(&self, number: u64) -> u64 {
@@ -124,7 +148,7 @@ impl LearnerCell {
     pub(crate) fn restart(self, config: &Config) -> Option<Outcome> {
         (self.life <= u64::from(config.learner_restarts)).then(|| {
             let (cell, sends) = LearnerCell::new(config, self.id, self.life + 1);
-            cell.outcome(sends)
+            cell.outcome(Slot::ZERO, sends)
         })
     }
 }

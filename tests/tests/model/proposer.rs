@@ -2,7 +2,7 @@
 //! acceptor calls the leader silent, twice. That is always possible (each of these may happen at any time), and probing tells it
 //! nothing else but rounds, which here it hears of by refusals; so nothing is lost by doing it at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synod_proposer::{Proposer, Timer};
 use synod_protocol::message::{
@@ -12,7 +12,7 @@ use synod_protocol::role::{Effects, Never, NothingToPersist, Role, TimerOrder};
 use synod_protocol::{Ballot, LearnerId, NodeId, ProposerId, Slot, SlotRange};
 
 use crate::step::{Cell, Fact, Outcome, Witness};
-use crate::world::{CLIENT, Config, LISTENER, value_of};
+use crate::world::{ANY, CLIENT, Config, LISTENER, Origin, value_of};
 
 type Out = Effects<Never, Timer>;
 
@@ -27,6 +27,8 @@ pub(crate) struct ProposerCell {
     stood: u8,
     /// The last probe it sent.
     probe: u64,
+    /// How often each bounded timer has fired.
+    fired: BTreeMap<Timer, u8>,
     /// The ballot that it leads, and how many values it was offered in it.
     offered: (Ballot, u8),
 }
@@ -40,6 +42,7 @@ impl ProposerCell {
             life,
             stood,
             probe: 0,
+            fired: BTreeMap::new(),
             offered: (Ballot::NONE, 0),
         };
         let mut effects = Out::default();
@@ -97,17 +100,13 @@ impl ProposerCell {
             let leads = status.phase == PhaseName::Leading;
             self.offered = (if leads { status.ballot } else { Ballot::NONE }, 0);
         }
-        let id = self.id();
+        let id = self.id;
         let mut outcome = Outcome::new(Cell::Proposer(Box::new(self)));
         for (to, message) in sends {
             note(id, &message, &mut outcome);
             outcome.sends.push((to, message));
         }
         outcome
-    }
-
-    fn id(&self) -> ProposerId {
-        self.id
     }
 
     pub(crate) fn deliver(mut self, from: NodeId, message: ToProposer) -> Outcome {
@@ -132,17 +131,32 @@ impl ProposerCell {
         outcome
     }
 
-    /// A timer fires, if it is set.
-    pub(crate) fn fire(mut self, timer: Timer) -> Option<Outcome> {
-        if !self.timers.contains(&timer) {
+    /// A timer fires, if it is set and may fire (again).
+    pub(crate) fn fire(mut self, config: &Config, timer: Timer) -> Option<Outcome> {
+        let most = config.fires(self.id, timer);
+        let fired = self.fired.get(&timer).copied().unwrap_or_default();
+        if !self.timers.contains(&timer) || fired >= most {
             return None;
         }
-        let mut sends = Vec::new();
+        if most < ANY {
+            self.fired.insert(timer, fired + 1);
+        }
+        let (mut sends, before) = (Vec::new(), self.status().phase);
         self.on_timer(timer, &mut sends);
+        let prepares_again = before == PhaseName::Leading && self.status().phase == PhaseName::Preparing;
+        if prepares_again {
+            if !self.may_stand(config) {
+                return None;
+            }
+            self.stood += 1;
+        }
         let again = timer == Timer::Resend && !sends.is_empty();
         let mut outcome = self.outcome(sends);
         if again {
             outcome.witness(Witness::SentAgain);
+        }
+        if prepares_again {
+            outcome.witness(Witness::PreparedAgain);
         }
         Some(outcome)
     }
@@ -216,7 +230,7 @@ impl ProposerCell {
             return None;
         }
         self.offered.1 += 1;
-        let commands = value_of(ballot, number);
+        let commands = value_of(Origin { proposer: self.id.0, lead: self.stood, number });
         let propose = ToProposer::Propose(Propose { tag: 0, commands });
         let mut effects = Out::default();
         self.role.on_message(CLIENT.into(), propose, &mut effects).expect("clients propose");
@@ -227,7 +241,12 @@ impl ProposerCell {
     /// The process dies and starts again; nothing if it did so often enough.
     pub(crate) fn restart(self, config: &Config) -> Option<Outcome> {
         (self.life <= u64::from(config.restarts)).then(|| {
-            Outcome::new(Cell::Proposer(Box::new(ProposerCell::new(config, self.id, self.life + 1, self.stood))))
+            Outcome::new(Cell::Proposer(Box::new(ProposerCell::new(
+                config,
+                self.id,
+                self.life + 1,
+                self.stood,
+            ))))
         })
     }
 
@@ -241,7 +260,7 @@ impl ProposerCell {
             PhaseName::Preparing => (Some(status.ballot), None),
             PhaseName::Leading => (None, Some(status.ballot)),
         };
-        let heals = config.timers.contains(&Timer::Heal);
+        let heals = config.heals();
         let over = match message {
             ToProposer::Promise(promise) => preparing != Some(promise.ballot),
             ToProposer::Accepted(accepted) => {

@@ -2,12 +2,13 @@
 //! everything that could only bring a refusal or be ignored. Each rule is about messages that stay without effect for ever, since
 //! promises never fall (I3, checked at every step of an acceptor).
 
-use synod_protocol::message::{Message, ToAcceptor, ToProposer};
 use synod_protocol::Ballot;
+use synod_protocol::message::{Message, ToAcceptor, ToProposer};
 
-use crate::model::{Node, State, Synod};
+use crate::model::{Node, State};
 use crate::step::{Cell, Event};
-use crate::world::NODES;
+use crate::tables::Synod;
+use crate::world::{Envelope, NODES};
 
 /// Each acceptor's promise, by place and as a number of [`Synod::ballots`].
 pub(crate) type Promises = [u8; NODES];
@@ -16,6 +17,7 @@ impl Synod {
     /// Takes out of the state what can show no more.
     pub(crate) fn settle(&self, state: &mut State) {
         let acceptors = usize::from(self.config.acceptors);
+        let proposers = usize::from(self.config.proposers);
         let mut promises: Promises = [0; NODES];
         for (place, node) in state.nodes.iter_mut().enumerate().take(acceptors) {
             (node.inbox, promises[place]) = self.unrefused.of((node.cell, node.inbox), |_| {
@@ -23,16 +25,24 @@ impl Synod {
                 (self.drop_refused(*node, promised), u8::try_from(self.ballots.number(promised)).unwrap())
             });
         }
-        for place in acceptors..acceptors + usize::from(self.config.proposers) {
+        for place in acceptors..acceptors + proposers {
             let node = &mut state.nodes[place];
             *node = self.settled.of((node.cell, node.inbox, promises), |_| {
                 let mut node = *node;
                 if self.is_overtaken(node, &promises) {
                     let place = u8::try_from(place).unwrap();
-                    node.cell = self.step(place, node.cell, Event::StepDown).map_or(node.cell, |step| step.cell);
+                    node.cell =
+                        self.step(place, node.cell, Event::StepDown).map_or(node.cell, |step| step.cell);
                 }
                 self.drop_spent(&mut node);
                 node
+            });
+        }
+        for node in &mut state.nodes[acceptors + proposers..self.config.nodes()] {
+            let mut learner = *node;
+            node.inbox = self.unspent.of((node.cell, node.inbox), |_| {
+                self.drop_spent(&mut learner);
+                learner.inbox
             });
         }
         state.history = self.pruned.of((state.history, promises), |_| {
@@ -83,6 +93,23 @@ impl Synod {
         };
         let may = |(place, promised): (usize, &Ballot)| *promised <= ballot || promised_to_it(place);
         // Chunks may have been received before and be gone; then nothing is said here.
-        !leads && self.config.is_unchunked() && promises.iter().enumerate().filter(|at| may(*at)).count() < self.config.phase1
+        !leads
+            && self.config.is_unchunked()
+            && promises.iter().enumerate().filter(|at| may(*at)).count() < self.config.phase1
+    }
+
+    /// Drops what a proposer or learner will never heed again.
+    fn drop_spent(&self, node: &mut Node) {
+        let cell = self.cells.get(node.cell);
+        let spent = |envelope: &Envelope| match (&*cell, &envelope.message) {
+            (Cell::Proposer(proposer), Message::Proposer(message)) => {
+                proposer.is_spent(&self.config, envelope.from, message)
+            }
+            (Cell::Learner(learner), Message::Learner(message)) => learner.is_spent(envelope.from, message),
+            (cell, message) => unreachable!("{message:?} came to {cell:?}"),
+        };
+        let mut messages = (*self.inboxes.get(node.inbox)).clone();
+        messages.retain(|number| !spent(&self.envelopes.get(*number)));
+        node.inbox = self.inboxes.number(messages);
     }
 }

@@ -68,17 +68,8 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    pub(crate) const ALL: [Rule; 9] = [
-        Rule::I1,
-        Rule::I2,
-        Rule::I3,
-        Rule::I4,
-        Rule::I5,
-        Rule::I6,
-        Rule::I8,
-        Rule::I13,
-        Rule::Panic,
-    ];
+    pub(crate) const ALL: [Rule; 9] =
+        [Rule::I1, Rule::I2, Rule::I3, Rule::I4, Rule::I5, Rule::I6, Rule::I8, Rule::I13, Rule::Panic];
 }
 
 /// A rule broken, and how.
@@ -126,6 +117,7 @@ pub(crate) enum Witness {
     SlotHealed,
     ValueFetched,
     SentAgain,
+    PreparedAgain,
     LearnerCaughtUp,
     ReadAnswered,
     ReadAfterSettle,

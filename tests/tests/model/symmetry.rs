@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use synod_protocol::{AcceptorId, NodeId};
 
-use crate::model::{Node, State, Synod};
+use crate::model::{Node, State};
 use crate::step::Event;
+use crate::tables::Synod;
 use crate::world::{Config, Envelope, NODES};
 
 /// A renaming of acceptors, by place.
@@ -74,9 +75,15 @@ impl Synod {
     fn cell_image(&self, cell: u32, renaming: u8) -> u32 {
         let image = self.cell_image_unchecked(cell, renaming);
         let back = inverse(&self.renamings[usize::from(renaming)]);
-        let back = self.renamings.iter().position(|renaming| *renaming == back).expect("renamings form a group");
+        let back =
+            self.renamings.iter().position(|renaming| *renaming == back).expect("renamings form a group");
         let again = self.cell_image_unchecked(image, u8::try_from(back).unwrap());
-        assert!(again == cell, "a role prefers an acceptor: {:?} {:?}", self.cells.get(cell), self.cells.get(again));
+        assert!(
+            again == cell,
+            "a role prefers an acceptor: {:?} {:?}",
+            self.cells.get(cell),
+            self.cells.get(again)
+        );
         image
     }
 

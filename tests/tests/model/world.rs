@@ -8,10 +8,12 @@ use synod_protocol::cluster::Limits;
 use synod_protocol::command::{BatchBuilder, Call, Command, Operation, SessionId};
 use synod_protocol::message::Message;
 use synod_protocol::tuning::Tuning;
-use synod_protocol::{AcceptorId, Ballot, ClientId, LearnerId, NodeId, ProposerId, QuorumSystem, Slot, Value};
+use synod_protocol::{AcceptorId, ClientId, LearnerId, NodeId, ProposerId, QuorumSystem, Slot, Value};
 
 /// Nodes of a configuration, at most.
 pub(crate) const NODES: usize = 7;
+/// No bound on how often a timer fires: firing again changes nothing.
+pub(crate) const ANY: u8 = u8::MAX;
 /// The key that every value offered sets.
 pub(crate) const KEY: &[u8] = b"k";
 /// The one client; it offers values and reads.
@@ -39,16 +41,13 @@ pub(crate) struct Config {
     pub(crate) crashes: Option<u8>,
     /// Restarts of each proposer.
     pub(crate) restarts: u8,
-    /// Proposers' timers that fire, beside those that lead to Phase 1.
-    pub(crate) timers: &'static [synod_proposer::Timer],
-    /// Times that they fire, all together.
-    pub(crate) fires: u8,
-    /// Learners' timers that fire.
+    /// Timers that fire beside those that lead to Phase 1: whose, which, how often ([`ANY`]: at will).
+    pub(crate) timers: &'static [(u16, synod_proposer::Timer, u8)],
+    /// Learners' timers that fire, at will.
     pub(crate) learner_timers: &'static [synod_learner::Timer],
-    /// Times that they fire, all together.
-    pub(crate) learner_fires: u8,
-    /// Reads, and restarts of learners.
+    /// Reads, all together.
     pub(crate) reads: u8,
+    /// Restarts of each learner.
     pub(crate) learner_restarts: u8,
     pub(crate) tuning: Tuning,
     /// Whether states that differ by acceptors' names alone are one.
@@ -69,6 +68,8 @@ pub(crate) enum Start {
     Fresh,
     /// p1 leads, every acceptor has promised and nothing was offered.
     Led,
+    /// p1 leads; slot 1 is chosen, and a2 knows it and has voted for slots 2 and 3.
+    Filled,
 }
 
 impl Config {
@@ -87,9 +88,7 @@ impl Config {
             crashes: None,
             restarts: 0,
             timers: &[],
-            fires: 0,
             learner_timers: &[],
-            learner_fires: 0,
             reads: 0,
             learner_restarts: 0,
             tuning: Tuning { batch_commands: 1 << 10, ..Tuning::default() },
@@ -103,6 +102,17 @@ impl Config {
 
     pub(crate) fn quorums(&self) -> QuorumSystem {
         QuorumSystem::flexible((1..=self.acceptors).map(AcceptorId), self.phase1, self.phase2).unwrap()
+    }
+
+    /// How often a proposer's timer may fire.
+    pub(crate) fn fires(&self, id: ProposerId, timer: synod_proposer::Timer) -> u8 {
+        let found = self.timers.iter().find(|(whose, which, _)| *whose == id.0 && *which == timer);
+        found.map_or(0, |(_, _, most)| *most)
+    }
+
+    /// Whether leaders heal.
+    pub(crate) fn heals(&self) -> bool {
+        self.timers.iter().any(|(_, timer, _)| *timer == synod_proposer::Timer::Heal)
     }
 
     /// Whether a promise always comes in one chunk.
@@ -183,10 +193,18 @@ pub(crate) struct Envelope {
     pub(crate) message: Message,
 }
 
-/// The value that the leader of `ballot` is offered as its `number`th: opens a session and sets [`KEY`] through the session
-/// that slot 1 opened.
-pub(crate) fn value_of(ballot: Ballot, number: u8) -> Value {
-    let name = name_of(ballot, number);
+/// Where a value comes from: it is the `number`th that was offered in the `lead`th Phase 1 that `proposer` began, whatever its
+/// lives; so every lead has values of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Origin {
+    pub(crate) proposer: u16,
+    pub(crate) lead: u8,
+    pub(crate) number: u8,
+}
+
+/// The value of that origin: opens a session, and sets [`KEY`] through the session that slot 1 opened.
+pub(crate) fn value_of(Origin { proposer, lead, number }: Origin) -> Value {
+    let name = u32::from(proposer) << 8 | u32::from(lead) << 4 | u32::from(number);
     let mut batch = BatchBuilder::default();
     batch.push(&Command::Open { nonce: name.into() });
     let session = SessionId { slot: Slot::FIRST, position: 0 };
@@ -195,30 +213,21 @@ pub(crate) fn value_of(ballot: Ballot, number: u8) -> Value {
     batch.finish().0
 }
 
-fn name_of(ballot: Ballot, number: u8) -> u32 {
-    let small = |number: u64| u32::try_from(number & 15).unwrap();
-    small(ballot.round) << 12 | u32::from(ballot.proposer.0) << 8 | small(ballot.life) << 4 | u32::from(number)
-}
-
-/// Where a value comes from: the ballot that was offered it and its number there; nothing for the noop or what nobody offered.
-pub(crate) fn origin_of(value: &Value) -> Option<(Ballot, u8)> {
+/// Where a value comes from; nothing for the noop or what nobody offered.
+pub(crate) fn origin_of(value: &Value) -> Option<Origin> {
     let Some(Some(Command::Open { nonce })) = synod_protocol::command::commands(value.bytes()).next() else {
         return None;
     };
-    let name = u32::try_from(nonce).ok()?;
-    let ballot = Ballot {
-        round: u64::from(name >> 12),
-        proposer: ProposerId(u16::try_from(name >> 8 & 15).unwrap()),
-        life: u64::from(name >> 4 & 15),
-    };
-    let number = u8::try_from(name & 15).unwrap();
-    (value_of(ballot, number) == *value).then_some((ballot, number))
+    let name = u16::try_from(nonce).ok()?;
+    let [proposer, small] = name.to_be_bytes();
+    let origin = Origin { proposer: proposer.into(), lead: small >> 4, number: small & 15 };
+    (value_of(origin) == *value).then_some(origin)
 }
 
-/// A value for people: `noop`, or the ballot that was offered it and its number.
+/// A value for people: `noop`, or whose, of which lead and which number there.
 pub(crate) fn tell_value(value: &Value) -> String {
     match origin_of(value) {
-        Some((ballot, number)) => format!("{ballot}#{number}"),
+        Some(Origin { proposer, lead, number }) => format!("p{proposer}#{lead}.{number}"),
         None if value.is_noop() => "noop".into(),
         None => format!("{value:?}"),
     }

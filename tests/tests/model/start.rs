@@ -1,0 +1,90 @@
+//! Where an exploration begins.
+
+use synod_protocol::{AcceptorId, LearnerId, NodeId, ProposerId};
+
+use crate::acceptor::AcceptorCell;
+use crate::history::History;
+use crate::learner::LearnerCell;
+use crate::model::{Action, Node, Spent, State};
+use crate::proposer::ProposerCell;
+use crate::step::{Cell, Event};
+use crate::tables::Synod;
+
+impl Synod {
+    /// Nothing has happened.
+    pub(crate) fn fresh(&self) -> State {
+        let mut state = State { history: self.histories.number(History::default()), ..State::default() };
+        let none = self.inboxes.number(Vec::new());
+        let mut sends = Vec::new();
+        for place in 0..self.config.nodes() {
+            let cell = match self.config.node(place) {
+                NodeId::Acceptor(AcceptorId(id)) => {
+                    Cell::Acceptor(Box::new(AcceptorCell::new(&self.config, id)))
+                }
+                NodeId::Proposer(ProposerId(id)) => {
+                    Cell::Proposer(Box::new(ProposerCell::new(&self.config, ProposerId(id), 1, 0)))
+                }
+                NodeId::Learner(id @ LearnerId(_)) => {
+                    let (cell, sent) = LearnerCell::new(&self.config, id, 1);
+                    sends.extend(sent.into_iter().map(|(to, message)| (place, to, message)));
+                    Cell::Learner(Box::new(cell))
+                }
+                NodeId::Client(_) => unreachable!("clients have no place"),
+            };
+            state.nodes[place] = Node { cell: self.cells.number(cell), inbox: none };
+        }
+        *self.starts.write().unwrap() =
+            state.nodes.iter().take(self.config.nodes()).map(|node| node.cell).collect();
+        for (place, to, message) in sends {
+            if let Some((to, number)) = self.sent(self.config.node(place), to, message) {
+                self.arrive(&mut state, to, number);
+            }
+        }
+        state
+    }
+
+    /// p1 stands, and every message of Phase 1 and of its first heartbeat comes.
+    pub(crate) fn led(&self) -> State {
+        let mut state = self.fresh();
+        let leader = u8::try_from(self.config.acceptors).unwrap();
+        self.happen_at(&mut state, leader, Event::Stand);
+        let everybody: Vec<u8> = (0..u8::try_from(self.config.nodes()).unwrap()).collect();
+        while everybody.iter().any(|place| self.deliver_all(&mut state, *place)) {}
+        state.spent = Spent::default();
+        state
+    }
+
+    /// Then p1 is offered three values: a1 and a2 vote for the first, which so is chosen; a2 alone votes for the others, and learns with
+    /// them that slot 1 is chosen.
+    pub(crate) fn filled(&self) -> State {
+        let mut state = self.led();
+        let leader = u8::try_from(self.config.acceptors).unwrap();
+        self.happen_at(&mut state, leader, Event::Offer);
+        for place in [0, 1, leader] {
+            self.deliver_all(&mut state, place);
+        }
+        self.happen_at(&mut state, leader, Event::Offer);
+        self.happen_at(&mut state, leader, Event::Offer);
+        self.deliver_all(&mut state, 1);
+        state
+    }
+
+    fn happen_at(&self, state: &mut State, place: u8, event: Event) {
+        *state = self.next_plainly(state, Action { place, event }).expect("the script can be followed");
+    }
+
+    /// Everything that is under way to a node comes, until nothing of it changes anything; whether anything did.
+    fn deliver_all(&self, state: &mut State, place: u8) -> bool {
+        let mut changed = false;
+        loop {
+            let events = self.plain_events(place, state.nodes[usize::from(place)]);
+            let delivers = |event: &&Event| matches!(event, Event::Deliver(_) | Event::Sync);
+            let next = events
+                .iter()
+                .filter(delivers)
+                .find_map(|event| self.next_plainly(state, Action { place, event: *event }));
+            let Some(next) = next else { return changed };
+            (*state, changed) = (next, true);
+        }
+    }
+}
