@@ -130,6 +130,14 @@ impl Head {
         head_checksum(&fixed[..HEAD_BYTES - 8], blob) == self.checksum
     }
 
+    /// Whether a verified head can be one that was written: whoever reads on counts from these numbers. Batches are counted for
+    /// ever without coming near the largest number.
+    pub(crate) fn makes_sense(&self) -> bool {
+        (1..=u64::MAX / 2).contains(&self.first_batch)
+            && self.oldest_segment <= self.segment
+            && self.end() <= self.prepared_bytes
+    }
+
     /// The seed of the checksums of an entry at this offset.
     pub(crate) fn seed(&self, offset: u64) -> u64 {
         if synod_planted::is(Bug::ChecksumIgnoresSegment) {
@@ -226,6 +234,31 @@ mod tests {
             ["segment-1a", "segment-000000000000001A", "segment-000000000000001a.old", "spare", "LOCK"]
         {
             assert_eq!(segment_of(name), None, "{name}");
+        }
+    }
+
+    /// Found by fuzzing: a checksum that matches makes no sense of what it covers.
+    #[test]
+    fn i12_heads_that_contradict_themselves_make_no_sense() {
+        let head = Head {
+            block_bytes: 64,
+            segment: 3,
+            prepared_bytes: 192,
+            first_batch: 1,
+            sealed_through: 0,
+            oldest_segment: 3,
+            recycled: false,
+            blob_bytes: 100,
+            checksum: 0,
+        };
+        assert!(head.makes_sense());
+        for wrong in [
+            Head { first_batch: 0, ..head },
+            Head { first_batch: u64::MAX, ..head },
+            Head { oldest_segment: 4, ..head },
+            Head { blob_bytes: 113, ..head },
+        ] {
+            assert!(!wrong.makes_sense(), "{wrong:?}");
         }
     }
 

@@ -50,6 +50,9 @@ impl<F: DiskFile> Segment<F> {
         if head.segment != segment {
             return Err(Error::damaged(&name, 0, format!("the file holds segment {:016x}", head.segment)));
         }
+        if !head.makes_sense() {
+            return Err(Error::damaged(&name, 0, "the head contradicts itself, though its checksum matches"));
+        }
         if synod_planted::is(Bug::ShortSegmentAccepted) {
             head.prepared_bytes = head.prepared_bytes.min(size);
         }

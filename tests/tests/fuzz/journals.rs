@@ -1,5 +1,7 @@
 //! Journals on damaged disks.
 
+use std::collections::BTreeMap;
+
 use bolero::check;
 use bytes::Bytes;
 use synod_journal::memory::MemoryDisk;
@@ -12,26 +14,30 @@ const OPTIONS: Options = Options { segment_bytes: 1024, block_bytes: 64, prepare
 const MEMORY_PER_BYTE: usize = 4;
 const MEMORY_PER_JOURNAL: usize = 64 << 10;
 
-/// What was committed, and what it is known by.
+/// The records of each batch, by its number.
+type Batches = BTreeMap<u64, Vec<Bytes>>;
+
+/// What was committed.
 #[derive(Default)]
 struct Written {
-    /// The records of each batch.
-    batches: Vec<Vec<Bytes>>,
+    batches: Batches,
     /// Every batch up to this one was sealed, or followed by another.
-    proved: usize,
+    proved: u64,
 }
 
 /// What a journal gives back, batch by batch, if it is sound.
-fn recover(disk: &MemoryDisk) -> Option<(Recovery<MemoryDisk>, Vec<Vec<Bytes>>)> {
-    let mut batches: Vec<Vec<Bytes>> = Vec::new();
+fn recover(disk: &MemoryDisk) -> Option<(Recovery<MemoryDisk>, Batches)> {
+    let mut batches = Batches::new();
     let on_disk: u64 = disk.sizes().iter().map(|(_, bytes)| bytes).sum();
     let limit = on_disk as usize * MEMORY_PER_BYTE + MEMORY_PER_JOURNAL;
     let recovery = within(limit, || {
         Recovery::read(disk.clone(), OPTIONS, |replayed| {
             if let Replayed::Record { batch, record } = replayed {
-                assert!(batch >= batches.len() as u64, "batch {batch} comes late");
-                batches.resize(batch as usize, Vec::new());
-                batches[batch as usize - 1].push(record);
+                assert!(
+                    batches.last_key_value().is_none_or(|(last, _)| *last <= batch),
+                    "{batch} comes late"
+                );
+                batches.entry(batch).or_default().push(record);
             }
             Ok(())
         })
@@ -40,17 +46,16 @@ fn recover(disk: &MemoryDisk) -> Option<(Recovery<MemoryDisk>, Vec<Vec<Bytes>>)>
 }
 
 /// Starts what was recovered and recovers it again: nothing may have changed (I16).
-fn starts_and_is_the_same(recovery: Recovery<MemoryDisk>, disk: &MemoryDisk, batches: &[Vec<Bytes>]) {
+fn starts_and_is_the_same(recovery: Recovery<MemoryDisk>, disk: &MemoryDisk, mut batches: Batches) {
     let Summary { batches: last, .. } = *recovery.summary();
     let mut journal = recovery.start(b"blob").expect("the disk has room and works");
     assert_eq!(journal.position(), last);
     journal.append(b"one more", []);
     journal.commit(|| b"blob").expect("the disk has room and works");
     journal.seal().expect("the disk works");
+    batches.insert(last + 1, vec![Bytes::from_static(b"one more")]);
     let (_, again) = recover(disk).expect("it was sound, and was sealed");
-    assert_eq!(again.len(), last as usize + 1);
-    assert_eq!(&again[..batches.len()], batches);
-    assert_eq!(again.last().unwrap(), &[Bytes::from_static(b"one more")]);
+    assert_eq!(again, batches);
 }
 
 /// The bytes are a segment, or two that meet at the middle.
@@ -67,7 +72,7 @@ fn of_any_bytes() {
                 disk.set_content(&name, content);
             }
             if let Some((recovery, batches)) = recover(&disk) {
-                starts_and_is_the_same(recovery, &disk, &batches);
+                starts_and_is_the_same(recovery, &disk, batches);
             }
         }
     });
@@ -89,9 +94,13 @@ fn damaged() {
             return;
         };
         // I12: no wrong byte, whatever was damaged; and what one damage may take away is the last batch, if nothing proves it synced.
-        assert!(written.batches.starts_with(&batches), "{batches:?} was never written");
-        assert!(damaged > 1 || batches.len() >= written.proved, "{} batches are left", batches.len());
-        starts_and_is_the_same(recovery, &disk, &batches);
+        let left = batches.len() as u64;
+        assert!(
+            batches.iter().eq(written.batches.iter().take(left as usize)),
+            "{batches:?} was never written"
+        );
+        assert!(damaged > 1 || left >= written.proved, "{left} batches are left");
+        starts_and_is_the_same(recovery, &disk, batches);
     });
 }
 
@@ -108,13 +117,13 @@ fn write(disk: &MemoryDisk, script: &[u8]) -> Written {
             }
             3 | 4 if !staged.is_empty() => {
                 journal.commit(|| vec![*byte; usize::from(byte / 2)]).expect("the disk has room and works");
-                written.proved = written.batches.len();
-                written.batches.push(std::mem::take(&mut staged));
+                written.proved = written.batches.len() as u64;
+                written.batches.insert(written.proved + 1, std::mem::take(&mut staged));
             }
             3 | 4 => {}
             5 => {
                 journal.seal().expect("the disk works");
-                written.proved = written.batches.len();
+                written.proved = written.batches.len() as u64;
             }
             6 => {
                 journal.prepare_step().expect("the disk has room and works");
