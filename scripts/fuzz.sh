@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes the targets of tests/tests/fuzz, guided by coverage (libFuzzer, through bolero). Any toolchain does; needs a C++ compiler.
 #   scripts/fuzz.sh SECONDS [TARGET...]     so long for each target; of all targets if none is named
-# What is found goes into the target's corpus, which is reduced to the files that reach the most code; what fails goes into
+# What is found goes into the target's corpus, which is reduced to few files that reach the most code; what fails goes into
 # `crashes` beside it, and the run ends with 1.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -26,10 +26,15 @@ if [ ${#targets[@]} = 0 ]; then
     mapfile -t targets < <(cd tests/tests/fuzz/__fuzz__ && for folder in *; do printf '%s\n' "${folder/__/::}"; done)
 fi
 
+# libFuzzer starts its program again, by the name it has, to reduce a corpus: under that name must be this target alone.
+alone=$(mktemp)
+trap 'rm -f "$alone"' EXIT
 run() {
-    BOLERO_FUZZER=libfuzzer BOLERO_LIBFUZZER_ARGS="$2" "$program" "$1" --exact --nocapture
+    printf '#!/bin/sh\nexec "%s" "%s" --exact --nocapture\n' "$program" "$1" >"$alone" && chmod +x "$alone"
+    (BOLERO_FUZZER=libfuzzer BOLERO_LIBFUZZER_ARGS="$2" exec -a "$alone" "$program" "$1" --exact --nocapture)
 }
 
+most=150
 failed=0
 for target in "${targets[@]}"; do
     say "$target, $seconds seconds"
@@ -45,6 +50,16 @@ for target in "${targets[@]}"; do
     rmdir "$folder/crashes"
     mv "$folder/corpus" "$folder/found"
     mkdir "$folder/corpus"
-    run "$target" "$folder/corpus $folder/found -merge=1 -max_len=1024" >/dev/null 2>&1 && rm -r "$folder/found"
+    if ! run "$target" "$folder/corpus $folder/found -set_cover_merge=1 -max_len=1024" >/dev/null 2>&1; then
+        rm -r "$folder/corpus"
+        mv "$folder/found" "$folder/corpus"
+        say "$target: its corpus could not be reduced"
+        failed=1
+        continue
+    fi
+    rm -r "$folder/found"
+    # The largest go if there are still too many to keep in the repository.
+    find "$folder/corpus" -type f -printf '%s %p\n' | sort -n | tail -n +$((most + 1)) | cut -d' ' -f2- | xargs -r -d '\n' rm
+    say "$target: $(find "$folder/corpus" -type f | wc -l) files"
 done
 exit "$failed"
