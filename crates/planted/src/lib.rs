@@ -69,6 +69,8 @@ bugs! {
     ReadJoinsRunningRound: "read-joins-running-round", "A read is served by a round that had begun before it arrived.";
     ReadRoundReusedAfterRestart: "read-round-reused-after-restart", "A restarted learner counts its rounds as the one before did.";
     RetryWithNewSequence: "retry-with-new-sequence", "A client gives a retried call a new sequence.";
+    HintsAlwaysFollowed: "hints-always-followed", "A client follows every hint who leads, also in circles.";
+    SetbacksForgotten: "setbacks-forgotten", "A proposer that led without a quorum stands again as soon as any other.";
     UnknownCalledFailed: "unknown-called-failed", "A client calls a write failed though it may have happened.";
     SyncSkipped: "sync-skipped", "The journal answers before its sync.";
     FailedSyncRetried: "failed-sync-retried", "The journal tries a failed sync again and goes on.";

@@ -18,7 +18,9 @@ const MOST_SETBACKS: u64 = 4;
 impl Proposer {
     /// A ballot has come to nothing for want of a quorum.
     pub(crate) fn note_setback(&mut self) {
-        self.setbacks = (self.setbacks + 1).min(MOST_SETBACKS);
+        if !synod_planted::is(Bug::SetbacksForgotten) {
+            self.setbacks = (self.setbacks + 1).min(MOST_SETBACKS);
+        }
     }
 
     /// Once every `probe_ms`: drops the resolve to stand if the latest probe no longer calls the leader silent, and asks again.

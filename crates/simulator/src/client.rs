@@ -11,10 +11,10 @@ use synod_protocol::message::Consistency;
 use synod_protocol::{NodeId, Slot};
 
 use crate::coverage::Seen;
-use crate::ledger::{Check, Violation, check};
 use crate::node::{Input, Process, Timer};
 use crate::plan::Us;
 use crate::story::Teller;
+use crate::violation::{Check, Violation, check};
 use crate::world::World;
 
 /// Keys are left behind after so long, so that calls with an unknown outcome don't pile up on one.

@@ -49,6 +49,7 @@ counters! {
     PartitionBridge: "partitions: bridge";
     PartitionRing: "partitions: ring";
     PartitionChained: "partitions: chained";
+    Deposed: "leaders hit";
     Reset: "connections reset";
     MessageLost: "messages lost";
     MessageCut: "messages lost in a partition";

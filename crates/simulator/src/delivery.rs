@@ -7,11 +7,11 @@ use synod_protocol::message::{
 use synod_protocol::{NodeId, Value, wire};
 
 use crate::coverage::Seen;
-use crate::ledger::{Check, Violation, check};
 use crate::node::Input;
 use crate::plan::Us;
 use crate::seating::{OPERATOR, dials};
 use crate::story::Teller;
+use crate::violation::{Check, Violation, check};
 use crate::world::{Event, World};
 
 /// Per mille of messages that are encoded and decoded on their way.

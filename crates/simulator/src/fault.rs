@@ -31,6 +31,19 @@ impl Shape {
         [Shape::Full, Shape::Minority, Shape::OneWay, Shape::Bridge, Shape::Ring, Shape::Chained];
 }
 
+/// What happens to whoever leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// Its process ends.
+    Crash,
+    /// Its process is stopped.
+    Pause,
+    /// Only so many acceptors still hear it: a minority may vote for what nobody else learns of.
+    Unheard(usize),
+    /// Only so many acceptors are still heard by it: it doesn't learn what it has got chosen.
+    Deaf(usize),
+}
+
 /// One thing that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -92,6 +105,13 @@ pub enum Fault {
         shape: Shape,
         /// From whom to whom.
         pairs: Vec<(NodeId, NodeId)>,
+        /// For how long.
+        us: Us,
+    },
+    /// Whoever proposes at the highest ballot is hit.
+    Depose {
+        /// How.
+        blow: Blow,
         /// For how long.
         us: Us,
     },
@@ -157,6 +177,7 @@ impl fmt::Display for Fault {
             Fault::Cut { shape, pairs, us } => {
                 write!(f, "partition ({shape:?}) of {} directed pairs for {:.1} ms", pairs.len(), ms(us))
             }
+            Fault::Depose { blow, us } => write!(f, "the leader is hit ({blow:?}) for {:.1} ms", ms(us)),
             Fault::Reset { one, other } => write!(f, "connection between {one} and {other} is reset"),
             Fault::Pause { node, us } => write!(f, "{node} is paused for {:.1} ms", ms(us)),
             Fault::Drift { node, per_mille } => write!(f, "clock of {node} runs at {per_mille} per mille"),
@@ -168,7 +189,8 @@ impl fmt::Display for Fault {
 pub(crate) fn draw(random: &mut Random, plan: &Plan) -> Vec<(Us, Fault)> {
     let mut faults = Vec::new();
     let mut rotten = BTreeSet::new();
-    let kinds: [(u64, Draw); 13] = [
+    let kinds: [(u64, Draw); 14] = [
+        (600, depose),
         (700, |random, plan| crash_one(random, plan, &acceptors(plan))),
         (500, |random, plan| crash_one(random, plan, &proposers(plan))),
         (400, |random, plan| crash_one(random, plan, &learners(plan))),
@@ -187,7 +209,7 @@ pub(crate) fn draw(random: &mut Random, plan: &Plan) -> Vec<(Us, Fault)> {
         if !random.happens(chance) {
             continue;
         }
-        for _ in 0..random.magnitude(1, 8) {
+        for _ in 0..random.magnitude(1, 12) {
             let at = random.between(0, plan.faulty_us);
             let fault = draw(random, plan);
             if let Fault::Rot { acceptor, .. } = &fault {
@@ -280,6 +302,18 @@ fn slow_disk(random: &mut Random, plan: &Plan) -> Fault {
 
 fn rot(random: &mut Random, plan: &Plan) -> Fault {
     Fault::Rot { acceptor: some_acceptor(random, plan), place: random.bits() }
+}
+
+fn depose(random: &mut Random, plan: &Plan) -> Fault {
+    let few = random.below(plan.cluster.quorums.count());
+    let blow = match random.below(5) {
+        0 => Blow::Crash,
+        1 => Blow::Pause,
+        2 => Blow::Deaf(few),
+        _ => Blow::Unheard(few),
+    };
+    let timeout_us = plan.cluster.tuning.election_timeout_ms * 1000;
+    Fault::Depose { blow, us: random.between(timeout_us / 4, timeout_us * 4) }
 }
 
 fn reset(random: &mut Random, plan: &Plan) -> Fault {

@@ -4,11 +4,11 @@ use synod_journal::memory::Fault as DiskFault;
 use synod_protocol::{AcceptorId, NodeId};
 
 use crate::coverage::Seen;
-use crate::fault::{Fault, Shape};
-use crate::ledger::{Check, Violation};
+use crate::fault::{Blow, Fault, Shape};
 use crate::node::Process;
 use crate::plan::Us;
 use crate::story::Teller;
+use crate::violation::{Check, Violation};
 use crate::world::{Event, World};
 
 impl<T: Teller> World<T> {
@@ -46,16 +46,13 @@ impl<T: Teller> World<T> {
                 self.cut(shape, &pairs, us);
                 Ok(())
             }
+            Fault::Depose { blow, us } => self.depose(blow, us),
             Fault::Reset { one, other } => {
                 self.reset(one, other);
                 Ok(())
             }
             Fault::Pause { node, us } => {
-                let place = self.place(node);
-                if self.nodes[place].is_up() {
-                    self.nodes[place].paused_until = self.now + us;
-                    self.see(Seen::Pause);
-                }
+                self.pause(node, us);
                 Ok(())
             }
             Fault::Drift { node, per_mille } => {
@@ -65,6 +62,43 @@ impl<T: Teller> World<T> {
                 Ok(())
             }
         }
+    }
+
+    fn pause(&mut self, node: NodeId, us: Us) {
+        let place = self.place(node);
+        if self.nodes[place].is_up() {
+            self.nodes[place].paused_until = self.now + us;
+            self.see(Seen::Pause);
+        }
+    }
+
+    fn depose(&mut self, blow: Blow, us: Us) -> Check {
+        let Some(leader) = self.ballots.last().map(|ballot| NodeId::Proposer(ballot.proposer)) else {
+            return Ok(());
+        };
+        self.see(Seen::Deposed);
+        let spared = match blow {
+            Blow::Crash => {
+                self.crash(leader, false, us, None);
+                return Ok(());
+            }
+            Blow::Pause => {
+                self.pause(leader, us);
+                return Ok(());
+            }
+            Blow::Unheard(spared) | Blow::Deaf(spared) => spared,
+        };
+        let mut acceptors: Vec<AcceptorId> = self.plan.cluster.quorums.acceptors().collect();
+        self.random.network.shuffle(&mut acceptors);
+        let leader = self.place(leader);
+        let cut = |acceptor: &AcceptorId| match blow {
+            Blow::Deaf(_) => (self.place((*acceptor).into()), leader),
+            Blow::Crash | Blow::Pause | Blow::Unheard(_) => (leader, self.place((*acceptor).into())),
+        };
+        let pairs: Vec<(usize, usize)> = acceptors.iter().skip(spared).map(cut).collect();
+        self.network.cut(&pairs, true);
+        self.after(us, Event::Heal(pairs));
+        Ok(())
     }
 
     fn crash(&mut self, node: NodeId, power: bool, down_us: Us, interrupted: Option<u64>) {

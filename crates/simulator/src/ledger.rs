@@ -15,33 +15,12 @@ use synod_protocol::message::{
     Accept, Chosen, Fetched, Message, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::{AcceptorId, Ballot, NodeId, QuorumSystem, Slot, Value, command};
-use synod_store::{MemoryStorage, StateMachine};
+use synod_store::{Applied, MemoryStorage, StateMachine};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::coverage::{Coverage, Seen};
-
-/// A promise that was broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The invariant, as `I1`, or `panic`, or `S7`.
-    pub rule: &'static str,
-    /// What was seen.
-    pub what: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.rule, self.what)
-    }
-}
-
-/// Whether all is well.
-pub(crate) type Check = Result<(), Violation>;
-
-/// Complains unless `holds`.
-pub(crate) fn check(holds: bool, rule: &'static str, what: impl FnOnce() -> String) -> Check {
-    if holds { Ok(()) } else { Err(Violation { rule, what: what() }) }
-}
+use crate::recovered;
+use crate::violation::{Check, Violation, check};
 
 /// The votes of one ballot for one slot.
 struct Ballotted {
@@ -69,6 +48,8 @@ pub(crate) struct Ledger {
     chains: Vec<u64>,
     /// The first reply of every call that took effect.
     replies: HashMap<(SessionId, u64), Reply>,
+    /// The slot of the last command of each session.
+    renewed: HashMap<SessionId, Slot>,
     /// What each key was set to, or that it was removed, and at which slot; in order.
     versions: HashMap<Bytes, Vec<(Slot, Option<Bytes>)>>,
 }
@@ -88,6 +69,7 @@ impl Ledger {
             chains: vec![reference.chain()],
             reference,
             replies: HashMap::new(),
+            renewed: HashMap::new(),
             versions: HashMap::new(),
         }
     }
@@ -118,7 +100,7 @@ impl Ledger {
     /// An acceptor has read its journal. Nothing that was durable may be missing (I3, I4, I8, I12); what was only written may have lasted.
     pub(crate) fn on_recovered(&mut self, id: AcceptorId, found: &Durable, seen: &mut Coverage) -> Check {
         if let Some(known) = self.durable.get(&id) {
-            covers(id, known, found)?;
+            recovered::covers(id, known, found)?;
         }
         for (slot, voted) in found.votes_above(Slot::ZERO) {
             self.note_vote(id, voted.ballot, slot, &voted.value, seen)?;
@@ -129,7 +111,7 @@ impl Ledger {
 
     /// If the power went here, this is what recovery would find (I4, without a crash).
     pub(crate) fn on_audited(&self, id: AcceptorId, found: &Durable) -> Check {
-        self.durable.get(&id).map_or(Ok(()), |known| covers(id, known, found))
+        self.durable.get(&id).map_or(Ok(()), |known| recovered::covers(id, known, found))
     }
 
     fn note_vote(
@@ -196,10 +178,12 @@ impl Ledger {
 
     fn apply_chosen(&mut self, seen: &mut Coverage) -> Check {
         while let Some((_, value)) = self.chosen.get(&self.prefix().next()) {
-            let applied = self.reference.apply(self.reference.applied().next(), value);
+            let value = value.clone();
+            let applied = self.reference.apply(self.reference.applied().next(), &value);
             self.chains.push(self.reference.chain());
+            self.check_expiry(&value, &applied)?;
             let mut replies = applied.replies.into_iter();
-            for command in command::commands(value.clone().bytes()).flatten() {
+            for command in command::commands(value.bytes()).flatten() {
                 let Command::Call(call) = command else { continue };
                 let Some(reply) = replies.next() else { break };
                 let took_effect = reply.outcome;
@@ -213,6 +197,30 @@ impl Ledger {
             }
             seen.add(Seen::SessionExpired, applied.expired.len() as u64);
         }
+        Ok(())
+    }
+
+    /// S9: only a session whose last command is still the one told expires.
+    fn check_expiry(&mut self, value: &Value, applied: &Applied) -> Check {
+        let slot = self.reference.applied();
+        let mut expired = applied.expired.clone();
+        for command in command::commands(value.bytes()).flatten() {
+            match command {
+                Command::Call(call) => {
+                    self.renewed.insert(call.session, slot);
+                }
+                Command::Expire { session, renewed } => {
+                    let idle = self.renewed.get(&session).is_none_or(|last| *last == renewed);
+                    check(idle || !expired.contains(&session), "S9", || {
+                        format!("{session} expires though it was used after slot {renewed}")
+                    })?;
+                    expired.retain(|other| *other != session || !idle);
+                }
+                Command::Open { .. } => {}
+            }
+        }
+        let opened = applied.opened.iter().filter_map(|opened| opened.session);
+        self.renewed.extend(opened.map(|session| (session, slot)));
         Ok(())
     }
 
@@ -382,21 +390,4 @@ impl Ledger {
             }
         }
     }
-}
-
-/// Whether `found` holds all that `known` holds.
-fn covers(id: AcceptorId, known: &Durable, found: &Durable) -> Check {
-    let (before, after) = (known.head(), found.head());
-    check(after.promised >= before.promised, "I3", || {
-        format!("the promise of {id} fell from {:?} to {:?}", before.promised, after.promised)
-    })?;
-    check(after.held >= before.held && after.formation == before.formation, "I8", || {
-        format!("{id} held {} slots, and holds {} after its recovery", before.held, after.held)
-    })?;
-    let lost = known.votes_above(Slot::ZERO).find(|(slot, voted)| {
-        found.vote(*slot).is_none_or(|vote| {
-            vote.ballot < voted.ballot || (vote.ballot == voted.ballot && vote.value != voted.value)
-        })
-    });
-    check(lost.is_none(), "I8", || format!("{id} lost its vote for slot {:?}", lost.map(|(slot, _)| slot)))
 }

@@ -8,6 +8,7 @@
 //! Start at [`Plan`] (what a seed means), then [`run`]. Upholds nothing itself; it is what the safety rules are held against. Absent on
 //! purpose: threads, real time and sockets (daemons are tested as processes).
 
+pub mod batch;
 mod client;
 pub mod coverage;
 mod delivery;
@@ -19,13 +20,16 @@ mod node;
 pub mod plan;
 mod process;
 mod random;
+mod recovered;
+pub mod reduce;
 mod seating;
 mod story;
 mod trial;
+mod violation;
 mod world;
 
 pub use coverage::{Coverage, Seen};
 pub use fault::Fault;
-pub use ledger::Violation;
 pub use plan::Plan;
 pub use trial::{LEAST_EVENTS, Outcome, run};
+pub use violation::Violation;

@@ -115,9 +115,13 @@ impl Plan {
             cluster.limits.sessions = clients + random.between(1, 3);
             cluster.tuning.session_ttl_ms = random.between(300, 1_000);
         }
-        let weather = draw_weather(random);
+        let mut weather = draw_weather(random);
         let at_once = random.magnitude(1, 4);
         let calls_per_s = random.magnitude(30, 500);
+        if random.happens(250) {
+            hurry(&mut cluster.tuning, random.between(25, 80));
+            weather.latency_us = (20, 20 + random.magnitude(10, 500));
+        }
         let workload = Workload {
             keys: random.between(1, 5),
             at_once,
@@ -156,7 +160,7 @@ impl Plan {
 
     /// Everybody, clients by the first id of their seat.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.servers().chain((1..=self.clients).map(|seat| NodeId::Client(ClientId(seat.into()))))
+        self.servers().chain((1..=self.clients).map(|seat| NodeId::Client(ClientId(seat))))
     }
 
     /// How many acceptor disks may be lost for good: the cluster goes on, and forgets nothing.
@@ -218,6 +222,19 @@ fn draw_tuning(random: &mut Random) -> Tuning {
         seal_ms: random.between(20, 200),
         ..usual
     }
+}
+
+/// Timeouts so short that leaders follow one another quickly.
+fn hurry(tuning: &mut Tuning, election_timeout_ms: u64) {
+    *tuning = Tuning {
+        election_timeout_ms,
+        election_jitter_ms: election_timeout_ms / 3,
+        heartbeat_ms: election_timeout_ms / 6,
+        probe_ms: election_timeout_ms / 5,
+        resend_ms: election_timeout_ms / 2,
+        subscribe_ms: election_timeout_ms / 2,
+        ..tuning.clone()
+    };
 }
 
 fn draw_weather(random: &mut Random) -> Weather {

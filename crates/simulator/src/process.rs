@@ -9,11 +9,11 @@ use synod_protocol::{AcceptorId, Cluster, DiskId, NodeId};
 use synod_store::MemoryStorage;
 
 use crate::coverage::Seen;
-use crate::ledger::{Check, Violation, check};
 use crate::node::{Driven, Input, Process, Recorder, Timer, Voter, absorb};
 use crate::plan::Us;
 use crate::seating::dials;
 use crate::story::Teller;
+use crate::violation::{Check, Violation, check};
 use crate::world::{Event, World};
 
 /// The longest that one batch keeps a disk busy, however slow it is.
@@ -311,9 +311,9 @@ impl<T: Teller> World<T> {
         // Sometimes all goes, or nothing; else each piece for itself.
         let kept = *random.pick(&[0, 1000, 500, 900, 100]);
         let loss = disk.power_loss(|| random.happens(kept));
-        self.coverage.add(Seen::PieceKept, (loss.sectors_kept + loss.moves_kept) as u64);
-        self.coverage.add(Seen::PieceLost, (loss.sectors_lost + loss.moves_lost) as u64);
-        self.coverage.add(Seen::TornWrite, loss.torn_writes as u64);
+        self.coverage.add(Seen::PieceKept, loss.sectors_kept + loss.moves_kept);
+        self.coverage.add(Seen::PieceLost, loss.sectors_lost + loss.moves_lost);
+        self.coverage.add(Seen::TornWrite, loss.torn_writes);
         self.see(Seen::PowerLoss);
     }
 

@@ -8,10 +8,10 @@ use synod_checker::{Rejected, certificate, search};
 use synod_protocol::NodeId;
 
 use crate::coverage::{Coverage, Seen};
-use crate::ledger::{Check, Violation, check};
 use crate::node::Process;
 use crate::plan::{Plan, Us, Weather};
 use crate::story::{Story, Teller};
+use crate::violation::{Check, Violation, check};
 use crate::world::{Event, World};
 
 /// Events that a run has at least.

@@ -12,13 +12,14 @@ use synod_protocol::message::Message;
 use synod_protocol::{Ballot, ClientId, NodeId};
 
 use crate::coverage::{Coverage, Seen};
-use crate::ledger::{Check, Ledger};
+use crate::ledger::Ledger;
 use crate::network::Network;
 use crate::node::{Input, Node, Timer};
 use crate::plan::{Plan, SEATS, Us, Weather, stream};
 use crate::random::Random;
 use crate::seating::Seating;
 use crate::story::Teller;
+use crate::violation::Check;
 
 /// Something that happens at its time.
 #[derive(Clone, Debug)]
@@ -170,7 +171,7 @@ impl<T: Teller> World<T> {
         &mut self,
         end: Us,
         mut done: impl FnMut(&World<T>) -> bool,
-    ) -> Result<bool, crate::ledger::Violation> {
+    ) -> Result<bool, crate::violation::Violation> {
         while !done(self) {
             let next = self.queue.peek().map(|Reverse(planned)| planned.at);
             if next.is_none_or(|at| at > end) {
@@ -294,7 +295,8 @@ impl<T: Teller> World<T> {
 
     /// Ten election timeouts, within which commands must be chosen once faults have ended (I15).
     pub(crate) fn patience_us(&self) -> Us {
-        self.plan.cluster.tuning.election_timeout_ms * 10 * 1000
+        // Connections come back at a pace of their own, which shorter timeouts don't change.
+        self.plan.cluster.tuning.election_timeout_ms.max(150) * 10 * 1000
     }
 
     /// Counts.

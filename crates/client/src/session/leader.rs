@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use synod_planted::Bug;
 use synod_protocol::{LearnerId, NodeId, ProposerId};
 
 use super::links::{Links, Usable};
@@ -26,6 +27,11 @@ pub(crate) enum Route {
     Dial(ProposerId),
     /// Wait.
     Wait,
+}
+
+/// Whether hints are followed after so many vain rounds through all proposers.
+fn follows(rounds: u32) -> bool {
+    rounds.is_multiple_of(2) || synod_planted::is(Bug::HintsAlwaysFollowed)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +103,7 @@ impl Leader {
         // Proposers that are cut off name old leaders, and some who was told so may name them back: every other round
         // asks all in turn, whatever they say.
         let useful =
-            hint.filter(|id| NodeId::from(*id) != from && !suspected(*id) && rounds.is_multiple_of(2));
+            hint.filter(|id| NodeId::from(*id) != from && !suspected(*id) && follows(rounds));
         let hinted = useful.and_then(|id| self.proposers.iter().position(|proposer| *proposer == id));
         match hinted {
             Some(at) if rounds == 0 && !through => (self.at, self.believed) = (at, true),

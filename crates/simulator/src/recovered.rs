@@ -1,0 +1,23 @@
+//! What an acceptor must find again in its journal: all that it was known to hold.
+
+use synod_acceptor::Durable;
+use synod_protocol::{AcceptorId, Slot};
+
+use crate::violation::{Check, check};
+
+/// Whether `found` holds all that `known` holds.
+pub(crate) fn covers(id: AcceptorId, known: &Durable, found: &Durable) -> Check {
+    let (before, after) = (known.head(), found.head());
+    check(after.promised >= before.promised, "I3", || {
+        format!("the promise of {id} fell from {:?} to {:?}", before.promised, after.promised)
+    })?;
+    check(after.held >= before.held && after.formation == before.formation, "I8", || {
+        format!("{id} held {} slots, and holds {} after its recovery", before.held, after.held)
+    })?;
+    let lost = known.votes_above(Slot::ZERO).find(|(slot, voted)| {
+        found.vote(*slot).is_none_or(|vote| {
+            vote.ballot < voted.ballot || (vote.ballot == voted.ballot && vote.value != voted.value)
+        })
+    });
+    check(lost.is_none(), "I8", || format!("{id} lost its vote for slot {:?}", lost.map(|(slot, _)| slot)))
+}
