@@ -1,14 +1,13 @@
 //! The bounded worlds, each about one danger.
 
-use synod_learner::Timer::{CatchUp, Round, Settle, Subscribe};
-use synod_planted::Bug;
+use synod_learner::Timer::{CatchUp, Settle};
 use synod_proposer::Timer::{Heal, Heartbeat, Resend};
 use synod_protocol::tuning::Tuning;
 
 use crate::world::{ANY, Config, Start};
 
 /// Everything that makes states fewer, for worlds in which it is right.
-fn reduced() -> Config {
+pub(crate) fn reduced() -> Config {
     Config { lazy: true, forget: true, symmetry: true, crashes: Some(0), ..Config::small() }
 }
 
@@ -52,9 +51,9 @@ pub(crate) fn chunks_above_held() -> Config {
     }
 }
 
-/// Refusals are heard, nothing is forgotten.
-pub(crate) fn refusals() -> Config {
-    Config { forget: false, ..reduced() }
+/// Two acceptors, so that everything can be explored as it is: nothing is put off, forgotten or renamed, and refusals are heard.
+pub(crate) fn unreduced() -> Config {
+    Config { acceptors: 2, crashes: Some(0), ..Config::small() }
 }
 
 /// p2 heals after p1 has led.
@@ -92,61 +91,29 @@ pub(crate) fn reading() -> Config {
     Config { learners: 2, reads: 2, proposers: 1, ballots: &[1], ..settling() }
 }
 
-/// Learners that miss slots, and fetch them.
+/// A learner that misses slots, and fetches them from acceptors.
 pub(crate) fn catching_up() -> Config {
-    let learner_timers = &[Settle, CatchUp, Round, Subscribe];
+    let timers = &[(1, Heartbeat, ANY)];
+    let learner_timers = &[CatchUp];
     Config {
+        learners: 1,
+        reads: 0,
         slots: 2,
         offers: 2,
-        reads: 0,
+        timers,
         learner_timers,
-        timers: &[(1, Heartbeat, ANY)],
         symmetry: false,
         ..reading()
     }
 }
 
+/// The same where a3 voted for a value of p1's that p2 has overruled since.
+pub(crate) fn overruled() -> Config {
+    let timers = &[(2, Heartbeat, ANY)];
+    Config { start: Start::Overruled, proposers: 2, ballots: &[1, 1], slots: 1, timers, ..catching_up() }
+}
+
 /// A learner's life ends while its reads wait.
 pub(crate) fn rereading() -> Config {
     Config { learner_restarts: 1, learner_timers: &[], ..reading() }
-}
-
-/// The world in which a planted bug shows; nothing for a bug outside the model.
-pub(crate) fn catching(bug: Bug) -> Option<Config> {
-    let plain = Config { forget: false, symmetry: false, ..reduced() };
-    let unsymmetric = |config: Config| Config { symmetry: false, crashes: Some(0), ..config };
-    let unforgetting = |config: Config| Config { symmetry: false, forget: false, ..config };
-    let config = match bug {
-        Bug::PromiseNotPersisted
-        | Bug::VoteNotPersisted
-        | Bug::AcceptOnlyAbovePromise
-        | Bug::AcceptBelowPromise
-        | Bug::EqualBallotPromisedTwice
-        | Bug::AcceptRaisesNoPromise
-        | Bug::OwnValueDespiteVote
-        | Bug::PromisesOfTooFew
-        | Bug::DuplicateAcksCounted
-        | Bug::VotesOfTooFew => plain,
-        Bug::ReplyBeforeSync => Config { crashes: Some(1), ..plain },
-        Bug::BallotReusedAfterRestart => Config { restarts: 1, ballots: &[2, 1], ..plain },
-        Bug::BallotReusedAfterStepDown | Bug::AcksOfTwoBallotsMixed => Config { ballots: &[2, 1], ..plain },
-        Bug::FirstReportedValue | Bug::LastReportedValue => {
-            Config { ballots: &[2, 1], ..unsymmetric(reduced()) }
-        }
-        Bug::IncompletePromiseCounts | Bug::CappedPromise => {
-            Config { ballots: &[1, 1], ..unsymmetric(chunks()) }
-        }
-        Bug::HeldOfIncompletePromiseIgnored => unsymmetric(chunks_above_held()),
-        Bug::HeldOverOtherBallots => unsymmetric(holding()),
-        Bug::FetchServesUnchosen => healing(),
-        Bug::ChosenPrefixFromHearsay => Config { slots: 2, offers: 2, ..unsymmetric(holding()) },
-        Bug::AppliedOverGap => catching_up(),
-        Bug::ReadWithoutRound
-        | Bug::ReadBeforeApplied
-        | Bug::ReadRoundOfTooFew
-        | Bug::ReadJoinsRunningRound => unforgetting(reading()),
-        Bug::ReadRoundReusedAfterRestart => Config { forget: false, ..rereading() },
-        _ => return None,
-    };
-    Some(Config { bug: Some(bug), ..config })
 }

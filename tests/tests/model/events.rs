@@ -1,6 +1,7 @@
 //! What can happen to a node, and what comes of it.
 
 use std::cell::Cell as ThreadCell;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -146,13 +147,25 @@ impl Synod {
     /// Everything that can happen to a node and would change something.
     pub(crate) fn events(&self, place: u8, node: Node) -> Arc<[Event]> {
         self.events.of((node.cell, node.inbox), |_| {
-            let events = self.plain_events(place, node);
             let acceptor = usize::from(place) < usize::from(self.config.acceptors);
-            if self.config.lazy && !acceptor { self.lazily(place, node.cell, &events) } else { events }.into()
+            if self.config.lazy && !acceptor {
+                self.lazily(place, node.cell, &self.candidates(node))
+            } else {
+                self.plain_events(place, node)
+            }
+            .into()
         })
     }
 
+    /// What can happen to a node, one event at a time.
     pub(crate) fn plain_events(&self, place: u8, node: Node) -> Vec<Event> {
+        let mut events = self.candidates(node);
+        events.retain(|event| self.step(place, node.cell, *event).is_some());
+        events
+    }
+
+    /// What might happen to a node, whatever its cell makes of it.
+    fn candidates(&self, node: Node) -> Vec<Event> {
         let cell = self.cells.get(node.cell);
         let inbox = self.inboxes.get(node.inbox);
         let mut events: Vec<Event> = inbox.iter().copied().map(Event::Deliver).collect();
@@ -175,8 +188,6 @@ impl Synod {
                 events.extend(self.config.learner_timers.iter().copied().map(Event::FireLearner));
             }
         }
-        events.dedup();
-        events.retain(|event| self.step(place, node.cell, *event).is_some());
         events
     }
 
@@ -184,24 +195,33 @@ impl Synod {
     /// before the step that shows it. Every event that shows is preceded here by each set of such receipts that makes it
     /// show something else than fewer of them would.
     fn lazily(&self, place: u8, cell: u32, events: &[Event]) -> Vec<Event> {
-        let receipts: Vec<Event> =
-            events.iter().copied().filter(|event| matches!(event, Event::Deliver(_))).collect();
+        let receipts: Vec<(u32, Event)> = events
+            .iter()
+            .filter_map(
+                |event| if let Event::Deliver(number) = event { Some((*number, *event)) } else { None },
+            )
+            .collect();
         let shows = |step: &Step| {
             !step.sends.is_empty() || !self.facts.get(step.facts).is_empty() || step.failure != 0
         };
-        // Each set of receipts that show nothing, as (members, last member's place, cell), smaller sets first.
-        let mut hidden: Vec<(Vec<Event>, usize, u32)> = vec![(Vec::new(), 0, cell)];
+        // Each set of receipts that show nothing, in an order in which they can come, with the cell it leads to; smaller ones first.
+        let mut hidden: Vec<(Vec<Event>, u32)> = vec![(Vec::new(), cell)];
+        let mut known: BTreeSet<(BTreeSet<u32>, u32)> = BTreeSet::new();
         let mut at = 0;
-        while let Some((set, from, cell)) = hidden.get(at).cloned() {
-            for (next, event) in receipts.iter().enumerate().skip(from) {
-                if let Some(step) = self.step(place, cell, *event).filter(|step| !shows(step)) {
-                    hidden.push((set.iter().copied().chain([*event]).collect(), next, step.cell));
+        while let Some((order, cell)) = hidden.get(at).cloned() {
+            for (number, event) in &receipts {
+                let Some(step) = self.step(place, cell, *event).filter(|step| !shows(step)) else { continue };
+                let order: Vec<Event> = order.iter().copied().chain([*event]).collect();
+                let numbers =
+                    receipts.iter().filter(|(_, event)| order.contains(event)).map(|(number, _)| *number);
+                if known.insert((numbers.chain([*number]).collect(), step.cell)) {
+                    hidden.push((order, step.cell));
                 }
             }
             at += 1;
         }
         let mut runs: Vec<(Vec<Event>, Arc<Step>)> = Vec::new();
-        for (set, _, cell) in hidden {
+        for (set, cell) in hidden {
             for event in events {
                 let Some(step) = self.step(place, cell, *event) else { continue };
                 if matches!(event, Event::Deliver(_)) && !shows(&step) {

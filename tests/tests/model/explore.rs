@@ -1,8 +1,11 @@
 //! Runs an exploration to its end and says what it found.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model};
+use synod_acceptor::Durable;
+use synod_protocol::{Slot, Value};
 
 use crate::model::{Action, State};
 use crate::step::{Event, Rule, Witness};
@@ -18,6 +21,8 @@ pub(crate) struct Found {
     pub(crate) broken: Option<(Rule, String)>,
     /// What was seen, as bits of [`Witness`].
     pub(crate) witnesses: u32,
+    /// Disks and chosen values of every state, where they are collected.
+    pub(crate) collected: HashSet<(Vec<Durable>, Vec<(Slot, Value)>)>,
 }
 
 /// Explores every state that `config` allows, on so many threads; stops early only at a broken rule. No count, depth or time is a
@@ -50,7 +55,8 @@ fn report(name: &str, checker: &impl Checker<Synod>, began: Instant) -> Found {
         (failure.rule, format!("{:?}: {}\n{}", failure.rule, failure.text, tell(model, path.into_vec())))
     });
     assert!(broken.is_some() || checker.is_done(), "{name} stopped before its end");
-    Found { states: checker.unique_state_count(), broken, witnesses: model.witnesses() }
+    let collected = std::mem::take(&mut *model.collected.lock().unwrap());
+    Found { states: checker.unique_state_count(), broken, witnesses: model.witnesses(), collected }
 }
 
 /// The steps that led to a state, one a line.

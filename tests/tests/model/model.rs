@@ -125,6 +125,7 @@ impl Model for Synod {
             Start::Fresh => self.fresh(),
             Start::Led => self.led(),
             Start::Filled => self.filled(),
+            Start::Overruled => self.overruled(),
         }]
     }
 
@@ -161,6 +162,9 @@ impl Model for Synod {
 
     fn properties(&self) -> Vec<Property<Self>> {
         fn holds<const RULE: usize>(model: &Synod, state: &State) -> bool {
+            if RULE == 0 && model.config.collect {
+                model.collect(state);
+            }
             model.failure(state).is_none_or(|failure| failure.rule != Rule::ALL[RULE])
         }
         vec![

@@ -49,7 +49,7 @@ impl Synod {
         let leader = u8::try_from(self.config.acceptors).unwrap();
         self.happen_at(&mut state, leader, Event::Stand);
         let everybody: Vec<u8> = (0..u8::try_from(self.config.nodes()).unwrap()).collect();
-        while everybody.iter().any(|place| self.deliver_all(&mut state, *place)) {}
+        while everybody.iter().any(|place| self.deliver_all(&mut state, *place, None)) {}
         state.spent = Spent::default();
         state
     }
@@ -61,11 +61,28 @@ impl Synod {
         let leader = u8::try_from(self.config.acceptors).unwrap();
         self.happen_at(&mut state, leader, Event::Offer);
         for place in [0, 1, leader] {
-            self.deliver_all(&mut state, place);
+            self.deliver_all(&mut state, place, None);
         }
         self.happen_at(&mut state, leader, Event::Offer);
         self.happen_at(&mut state, leader, Event::Offer);
-        self.deliver_all(&mut state, 1);
+        self.deliver_all(&mut state, 1, None);
+        state
+    }
+
+    /// p1 is offered a value for which a3 alone votes; then p2 leads with a1 and a2, and its value is chosen.
+    pub(crate) fn overruled(&self) -> State {
+        let mut state = self.led();
+        let p1 = u8::try_from(self.config.acceptors).unwrap();
+        let p2 = p1 + 1;
+        self.happen_at(&mut state, p1, Event::Offer);
+        self.deliver_all(&mut state, 2, None);
+        for event in [Event::Stand, Event::Offer] {
+            self.happen_at(&mut state, p2, event);
+            for place in [0, 1] {
+                self.deliver_all(&mut state, place, Some(p2));
+            }
+            self.deliver_all(&mut state, p2, None);
+        }
         state
     }
 
@@ -73,12 +90,18 @@ impl Synod {
         *state = self.next_plainly(state, Action { place, event }).expect("the script can be followed");
     }
 
-    /// Everything that is under way to a node comes, until nothing of it changes anything; whether anything did.
-    fn deliver_all(&self, state: &mut State, place: u8) -> bool {
+    /// Everything that is under way to a node (from one other, if told) comes, until nothing of it changes anything; whether anything did.
+    fn deliver_all(&self, state: &mut State, place: u8, from: Option<u8>) -> bool {
         let mut changed = false;
         loop {
             let events = self.plain_events(place, state.nodes[usize::from(place)]);
-            let delivers = |event: &&Event| matches!(event, Event::Deliver(_) | Event::Sync);
+            let delivers = |event: &&Event| match event {
+                Event::Deliver(number) => {
+                    let sender = self.config.place(self.envelopes.get(*number).from);
+                    from.is_none() || sender == from
+                }
+                _ => **event == Event::Sync,
+            };
             let next = events
                 .iter()
                 .filter(delivers)

@@ -1,8 +1,8 @@
 //! Everything that was worked out about a configuration, once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use synod_acceptor::Durable;
 use synod_protocol::{Ballot, Slot, Value};
@@ -62,6 +62,8 @@ pub(crate) struct Synod {
     /// Phase-1 quorums of the smallest size, as places.
     pub(crate) quorums: Vec<Vec<u8>>,
     pub(crate) witnesses: AtomicU32,
+    /// What was seen on disks and chosen, where that is collected.
+    pub(crate) collected: Mutex<HashSet<(Vec<Durable>, Vec<(Slot, Value)>)>>,
 }
 
 impl Synod {
@@ -101,6 +103,7 @@ impl Synod {
             learnable: Memo::new(),
             quorums,
             witnesses: AtomicU32::new(0),
+            collected: Mutex::new(HashSet::new()),
         }
     }
 
@@ -111,6 +114,18 @@ impl Synod {
 
     pub(crate) fn failure(&self, state: &State) -> Option<Arc<Failure>> {
         state.failure.checked_sub(1).map(|number| self.failures.get(number))
+    }
+
+    /// Notes a state's disks and chosen values.
+    pub(crate) fn collect(&self, state: &State) {
+        let acceptors = state.nodes.iter().take(usize::from(self.config.acceptors));
+        let disks = acceptors.map(|node| match &*self.cells.get(node.cell) {
+            Cell::Acceptor(acceptor) => acceptor.durable.clone(),
+            Cell::Proposer(_) | Cell::Learner(_) => unreachable!("acceptors come first"),
+        });
+        let history = self.histories.get(state.history);
+        let chosen = history.chosen().map(|(slot, value)| (slot, value.clone()));
+        self.collected.lock().unwrap().insert((disks.collect(), chosen.collect()));
     }
 
     /// How many distinct things of each kind there were.

@@ -58,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) forget: bool,
     /// Leaderships, one after the other, that are over before the exploration begins.
     pub(crate) start: Start,
+    /// Whether disks and chosen values of every state are collected.
+    pub(crate) collect: bool,
     pub(crate) bug: Option<Bug>,
 }
 
@@ -70,6 +72,8 @@ pub(crate) enum Start {
     Led,
     /// p1 leads; slot 1 is chosen, and a2 knows it and has voted for slots 2 and 3.
     Filled,
+    /// a3 alone voted for a value of p1's; then p2 led without a3, and another value was chosen for slot 1.
+    Overruled,
 }
 
 impl Config {
@@ -96,6 +100,7 @@ impl Config {
             lazy: false,
             forget: false,
             start: Start::Fresh,
+            collect: false,
             bug: None,
         }
     }
