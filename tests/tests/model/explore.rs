@@ -4,13 +4,11 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model};
-use synod_acceptor::Durable;
-use synod_protocol::{Slot, Value};
 
 use crate::model::{Action, State};
 use crate::step::{Event, Rule, Witness};
 use crate::tables::Synod;
-use crate::world::{Config, Envelope};
+use crate::world::{Config, Envelope, Shown};
 
 /// What an exploration found.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub(crate) struct Found {
     /// What was seen, as bits of [`Witness`].
     pub(crate) witnesses: u32,
     /// Disks and chosen values of every state, where they are collected.
-    pub(crate) collected: HashSet<(Vec<Durable>, Vec<(Slot, Value)>)>,
+    pub(crate) collected: HashSet<Shown>,
 }
 
 /// Explores every state that `config` allows, on so many threads; stops early only at a broken rule. No count, depth or time is a

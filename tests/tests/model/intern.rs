@@ -10,7 +10,10 @@ use std::sync::{Arc, RwLock};
 
 /// Distinct values by number.
 #[derive(Debug)]
-pub(crate) struct Interner<T>(RwLock<(HashMap<Arc<T>, u32>, Vec<Arc<T>>)>);
+pub(crate) struct Interner<T>(RwLock<Values<T>>);
+
+/// The number of each value, and the values by number.
+type Values<T> = (HashMap<Arc<T>, u32>, Vec<Arc<T>>);
 
 impl<T: Eq + Hash> Interner<T> {
     pub(crate) fn new() -> Self {

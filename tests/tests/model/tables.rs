@@ -13,7 +13,7 @@ use crate::model::{Node, State};
 use crate::settle::Promises;
 use crate::step::{Cell, Event, Fact, Failure};
 use crate::symmetry::{Renaming, renamings};
-use crate::world::{Config, Envelope, NODES};
+use crate::world::{Config, Envelope, NODES, Shown};
 
 /// What an event does to a cell, by numbers.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ pub(crate) struct Synod {
     pub(crate) quorums: Vec<Vec<u8>>,
     pub(crate) witnesses: AtomicU32,
     /// What was seen on disks and chosen, where that is collected.
-    pub(crate) collected: Mutex<HashSet<(Vec<Durable>, Vec<(Slot, Value)>)>>,
+    pub(crate) collected: Mutex<HashSet<Shown>>,
 }
 
 impl Synod {

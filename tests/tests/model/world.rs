@@ -190,6 +190,9 @@ impl Config {
     }
 }
 
+/// What an exploration shows: the disks of the acceptors, and what is chosen.
+pub(crate) type Shown = (Vec<Durable>, Vec<(Slot, Value)>);
+
 /// A message with its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Envelope {
