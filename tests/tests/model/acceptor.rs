@@ -164,6 +164,9 @@ fn tell(id: NodeId, before: &Durable, durable: &Durable, released: Released<Time
     let NodeId::Acceptor(acceptor) = id else { unreachable!("{id} has a disk") };
     for (slot, vote) in durable.votes_above(Slot::ZERO) {
         let known = before.vote(slot).is_some_and(|old| old == vote);
+        if before.vote(slot).is_some_and(|old| old.value != vote.value) {
+            outcome.witness(Witness::MinorityVoteOverwritten);
+        }
         if !known {
             let place = u8::try_from(acceptor.0 - 1).unwrap();
             let (ballot, value) = (vote.ballot, vote.value.clone());

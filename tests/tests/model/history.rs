@@ -97,10 +97,6 @@ impl History {
 
 impl Extended {
     fn voted(&mut self, acceptor: u8, slot: Slot, ballot: Ballot, value: &Value) {
-        let below = self.history.votes.range((slot, Ballot::NONE)..(slot, ballot));
-        if below.into_iter().any(|(_, (other, who))| other != value && who & (1 << acceptor) != 0) {
-            self.witness(Witness::MinorityVoteOverwritten);
-        }
         let vote = self.history.votes.entry((slot, ballot)).or_insert_with(|| (value.clone(), 0));
         vote.1 |= 1 << acceptor;
         let known = vote.0.clone();

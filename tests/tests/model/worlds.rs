@@ -19,7 +19,14 @@ fn check(name: &str, config: Config, states: usize, needed: &[Witness]) -> Found
 
 #[test]
 fn s1_to_s6_agreement_of_two_proposers_and_three_acceptors_in_three_ballots_and_two_slots_with_one_crash() {
-    let needed = [Chosen, NoopChosen, ChosenAfterLeaderChange, VoteKeptButNeverTold, HeldPrefixAdvanced];
+    let needed = [
+        Chosen,
+        NoopChosen,
+        ChosenAfterLeaderChange,
+        MinorityVoteOverwritten,
+        VoteKeptButNeverTold,
+        HeldPrefixAdvanced,
+    ];
     check("agreement", worlds::agreement(), 2_934_371, &needed);
 }
 
@@ -40,7 +47,7 @@ fn s5_restarted_proposers() {
         "restarts",
         worlds::restarts(),
         348_755,
-        &[Chosen, ChosenAfterLeaderChange, RestartedProposerLeads],
+        &[Chosen, ChosenAfterLeaderChange, RestartedProposerLeads, MinorityVoteOverwritten],
     );
 }
 
