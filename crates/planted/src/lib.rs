@@ -48,6 +48,7 @@ bugs! {
     BallotReusedAfterStepDown: "ballot-reused-after-step-down", "A proposer that starts Phase 1 over takes the same ballot again.";
     OwnValueDespiteVote: "own-value-despite-vote", "A new leader fills a slot with a noop though a vote was reported.";
     FirstReportedValue: "first-reported-value", "A new leader takes the first reported value, not the highest ballot's.";
+    NewSlotsOverVotes: "new-slots-over-votes", "A new leader's own slots start right above its chosen prefix, over votes that were reported.";
     LastReportedValue: "last-reported-value", "A new leader takes the last reported value, not the highest ballot's.";
     PromisesOfTooFew: "promises-of-too-few", "A new leader is content with one promise less than a quorum.";
     IncompletePromiseCounts: "incomplete-promise-counts", "A promise counts before its last chunk has come.";
@@ -57,8 +58,8 @@ bugs! {
     AcksOfTwoBallotsMixed: "acks-of-two-ballots-mixed", "Votes at another ballot count.";
     VotesOfTooFew: "votes-of-too-few", "A slot counts as chosen one vote short of a Phase-2 quorum.";
     HeldOverOtherBallots: "held-over-other-ballots", "An acceptor advances its held prefix over slots voted at other ballots.";
+    SettleOverVotes: "settle-over-votes", "Settle fills with noops slots that other values were proposed for.";
     FetchServesUnchosen: "fetch-serves-unchosen", "An acceptor serves votes above its held prefix as chosen.";
-    ChosenPrefixFromHearsay: "chosen-prefix-from-hearsay", "A leader's chosen prefix rises by held prefixes it hears of later.";
     AppliedOverGap: "applied-over-gap", "A learner applies over a gap.";
     RepliesNotKept: "replies-not-kept", "The reply table forgets: a repeated call takes effect again.";
     FencedCallApplied: "fenced-call-applied", "A call below its session's lowest unacknowledged sequence is applied.";
@@ -70,7 +71,7 @@ bugs! {
     ReadRoundReusedAfterRestart: "read-round-reused-after-restart", "A restarted learner counts its rounds as the one before did.";
     RetryWithNewSequence: "retry-with-new-sequence", "A client gives a retried call a new sequence.";
     HintsAlwaysFollowed: "hints-always-followed", "A client follows every hint who leads, also in circles.";
-    SetbacksForgotten: "setbacks-forgotten", "A proposer that led without a quorum stands again as soon as any other.";
+    StandsWithoutPhase2Quorum: "stands-without-phase2-quorum", "A proposer stands though fewer acceptors than a Phase-2 quorum answer it.";
     UnknownCalledFailed: "unknown-called-failed", "A client calls a write failed though it may have happened.";
     SyncSkipped: "sync-skipped", "The journal answers before its sync.";
     FailedSyncRetried: "failed-sync-retried", "The journal tries a failed sync again and goes on.";

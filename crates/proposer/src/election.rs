@@ -12,21 +12,11 @@ use tracing::info;
 use crate::phase::{Preparing, Resolve, Step};
 use crate::{Out, Phase, Proposer, Timer, ignore_stale};
 
-/// Setbacks beyond this many make a proposer wait no longer.
-const MOST_SETBACKS: u64 = 4;
-
 impl Proposer {
-    /// A ballot has come to nothing for want of a quorum.
-    pub(crate) fn note_setback(&mut self) {
-        if !synod_planted::is(Bug::SetbacksForgotten) {
-            self.setbacks = (self.setbacks + 1).min(MOST_SETBACKS);
-        }
-    }
-
     /// Once every `probe_ms`: drops the resolve to stand if the latest probe no longer calls the leader silent, and asks again.
     pub(crate) fn probe(&mut self, effects: &mut Out) {
         let Phase::Probing(probing) = &mut self.phase else { return };
-        if !probing.leader_is_silent(&self.config.quorums) {
+        if !probing.may_stand(&self.config.quorums) {
             probing.resolve = Resolve::Watching;
             effects.cancel_timer(Timer::Stand);
         }
@@ -71,15 +61,13 @@ impl Proposer {
         }
         probing.count(from, promised, silent);
         self.leader_alive = probing.heard_leader().is_some_and(|ballot| ballot == self.highest_ballot);
-        if self.learners.is_empty() || !probing.leader_is_silent(&self.config.quorums) {
+        if self.learners.is_empty() || !probing.may_stand(&self.config.quorums) {
             return;
         }
         match probing.resolve {
             Resolve::Watching => {
                 probing.resolve = Resolve::Waiting;
-                let jitter_ms = self.config.tuning.election_jitter_ms;
-                let held_back_ms = jitter_ms * self.setbacks;
-                effects.set_timer(Timer::Stand, Delay::between(held_back_ms + 1, held_back_ms + jitter_ms));
+                effects.set_timer(Timer::Stand, Delay::between(1, self.config.tuning.election_jitter_ms));
             }
             Resolve::Waiting => {}
             Resolve::Confirming => self.prepare(effects),

@@ -91,9 +91,6 @@ pub struct Proposer {
     highest_ballot: Ballot,
     /// Whether the leader of that ballot was heard by some acceptor lately.
     leader_alive: bool,
-    /// Ballots in a row that came to nothing for want of a quorum: each makes it wait longer before it stands again, so that
-    /// one who reaches too few acceptors gives way to one who reaches enough.
-    setbacks: u64,
     /// Learners that are connected and have subscribed.
     learners: BTreeSet<LearnerId>,
 }
@@ -111,7 +108,6 @@ impl Proposer {
             highest_round: 0,
             highest_ballot: Ballot::NONE,
             leader_alive: false,
-            setbacks: 0,
             learners: BTreeSet::new(),
         }
     }
@@ -221,12 +217,9 @@ impl Proposer {
         let Phase::Leading(leading) = &mut self.phase else { return };
         effects.set_timer(Timer::Check, Delay::exactly(self.config.tuning.election_timeout_ms));
         match leading.check(&self.learners, &self.config.quorums) {
-            Ok(()) => self.setbacks = 0,
+            Ok(()) => {}
             Err(unfit @ (Unfit::NoQuorum | Unfit::NoLearner)) => {
                 warn!(ballot = %leading.ballot, chosen = %leading.pipeline.chosen(), ?unfit, "steps down");
-                if unfit == Unfit::NoQuorum {
-                    self.note_setback();
-                }
                 self.step_down(effects);
             }
         }
@@ -349,7 +342,6 @@ impl Role for Proposer {
             Timer::PrepareTimeout => {
                 if let Phase::Preparing(preparing) = &self.phase {
                     info!(ballot = %preparing.ballot, "no quorum promises: gives up");
-                    self.note_setback();
                     self.step_down(effects);
                 }
             }

@@ -52,11 +52,14 @@ impl Probing {
         self.replies.insert(from, (promised, silent));
     }
 
-    /// Whether a Phase-1 quorum has said, in answer to one probe, that its leader is silent.
-    pub fn leader_is_silent(&self, quorums: &QuorumSystem) -> bool {
+    /// Whether one probe was answered by the quorums that a leader needs: a Phase-1 quorum that calls its leader silent, and a
+    /// Phase-2 quorum in all. One that reaches only the smaller of two quorums would depose leaders and then choose nothing.
+    pub fn may_stand(&self, quorums: &QuorumSystem) -> bool {
         let silent: BTreeSet<_> =
             self.replies.iter().filter(|(_, (_, silent))| *silent).map(|(acceptor, _)| *acceptor).collect();
-        quorums.is_phase1(&silent)
+        let all: BTreeSet<_> = self.replies.keys().copied().collect();
+        let reached = quorums.is_phase2(&all) || synod_planted::is(Bug::StandsWithoutPhase2Quorum);
+        quorums.is_phase1(&silent) && reached
     }
 
     /// The highest ballot whose leader some acceptor hears.
@@ -253,18 +256,32 @@ mod tests {
         }
     }
 
+    /// Found by the simulator: in a partial partition proposers that reached a Phase-1 quorum and no Phase-2 quorum won one election
+    /// after the other against one that reached all.
+    #[test]
+    fn one_who_reaches_no_phase2_quorum_does_not_stand() {
+        let quorums = QuorumSystem::flexible((1..=4).map(AcceptorId), 1, 4).unwrap();
+        let mut probing = Probing::after(0);
+        for id in 1..=3 {
+            probing.count(AcceptorId(id), ballot(1), true);
+            assert!(!probing.may_stand(&quorums), "{id} answers");
+        }
+        probing.count(AcceptorId(4), ballot(1), false);
+        assert!(probing.may_stand(&quorums));
+    }
+
     #[test]
     fn only_a_quorum_in_answer_to_one_probe_calls_the_leader_silent() {
         let mut probing = Probing::after(0);
         probing.count(AcceptorId(1), ballot(1), true);
         probing.count(AcceptorId(1), ballot(1), true);
-        assert!(!probing.leader_is_silent(&quorums()));
+        assert!(!probing.may_stand(&quorums()));
         probing.count(AcceptorId(2), ballot(1), false);
-        assert!(!probing.leader_is_silent(&quorums()));
+        assert!(!probing.may_stand(&quorums()));
         assert_eq!(probing.heard_leader(), Some(ballot(1)));
         probing.count(AcceptorId(3), ballot(1), true);
-        assert!(probing.leader_is_silent(&quorums()));
+        assert!(probing.may_stand(&quorums()));
         probing.next_probe();
-        assert!(!probing.leader_is_silent(&quorums()));
+        assert!(!probing.may_stand(&quorums()));
     }
 }

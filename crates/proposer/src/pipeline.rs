@@ -166,14 +166,6 @@ impl Pipeline {
     /// Counts votes of this ballot, and moves the chosen prefix where it can.
     pub fn count_votes(&mut self, from: AcceptorId, accepted: &Accepted) {
         let mut reached = false;
-        if synod_planted::is(Bug::ChosenPrefixFromHearsay)
-            && accepted.held > self.chosen
-            && accepted.held < self.next
-        {
-            self.in_flight = self.in_flight.split_off(&accepted.held.next());
-            self.due = self.due.split_off(&accepted.held.next());
-            self.chosen = accepted.held;
-        }
         for range in accepted.slots.iter().filter(|range| range.first <= range.last) {
             for (_, slot) in self.in_flight.range_mut(range.first..=range.last) {
                 reached |= slot.tally.count(from) == Counted::JustReached;
@@ -213,7 +205,8 @@ impl Pipeline {
     /// Fills with noops up to `slot`, if that lies within a window of new slots.
     pub fn settle(&mut self, slot: Slot, tuning: &Tuning) {
         if slot >= self.next && slot < self.next.plus(tuning.window_slots) {
-            self.due.extend((self.next.0..=slot.0).map(|number| (Slot(number), Value::NOOP)));
+            let first = if synod_planted::is(Bug::SettleOverVotes) { self.chosen.next() } else { self.next };
+            self.due.extend((first.0..=slot.0).map(|number| (Slot(number), Value::NOOP)));
             self.next = slot.next();
         }
     }

@@ -62,7 +62,8 @@ pub fn inherit<'a>(known: Slot, reports: impl Iterator<Item = &'a Report> + Clon
     }
 
     // 4. New values start above every vote and above what is chosen, and so not below any floor (step 1).
-    let next = highest.last_key_value().map_or(chosen, |(slot, _)| *slot).next();
+    let highest_vote = highest.last_key_value().filter(|_| !synod_planted::is(Bug::NewSlotsOverVotes));
+    let next = highest_vote.map_or(chosen, |(slot, _)| *slot).next();
 
     // 5. Slots between that nobody voted on are filled with noops, so that learners can pass them.
     let entries = (chosen.next().0..next.0)

@@ -25,15 +25,12 @@ fn proposer_with(tuning: Tuning, acceptors: u16) -> World {
     World {
         proposer: Proposer::new(Config { id: ProposerId(1), life: 42, quorums, tuning }),
         timers: Vec::new(),
-        stand: None,
     }
 }
 
 struct World {
     proposer: Proposer,
     timers: Vec<Timer>,
-    /// How long the latest wait before standing is.
-    stand: Option<Delay>,
 }
 
 type Sent = Vec<(NodeId, Message)>;
@@ -46,10 +43,7 @@ impl World {
         let Ok(released) = effects.release(&mut NothingToPersist);
         for order in released.timers {
             match order {
-                TimerOrder::Set(timer, delay) => {
-                    self.timers.push(timer);
-                    self.stand = if timer == Timer::Stand { Some(delay) } else { self.stand };
-                }
+                TimerOrder::Set(timer, _) => self.timers.push(timer),
                 TimerOrder::Cancel(timer) => self.timers.retain(|set| *set != timer),
             }
         }

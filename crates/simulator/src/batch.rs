@@ -50,8 +50,8 @@ impl Summary {
     }
 }
 
-/// Runs every seed of a range on so many threads; `progress` hears of it after every run.
-pub fn run_all(seeds: Range<u64>, threads: usize, progress: impl Fn(&Summary) + Sync) -> Summary {
+/// Runs every seed of a range on so many threads; `progress` hears after every run what it came to, and all so far.
+pub fn run_all(seeds: Range<u64>, threads: usize, progress: impl Fn(&Outcome, &Summary) + Sync) -> Summary {
     let next = AtomicU64::new(seeds.start);
     let summary = Mutex::new(Summary::default());
     std::thread::scope(|scope| {
@@ -65,8 +65,8 @@ pub fn run_all(seeds: Range<u64>, threads: usize, progress: impl Fn(&Summary) + 
                     let plan = Plan::draw(seed);
                     let outcome = run(&plan, None);
                     let mut summary = summary.lock().expect("a run's panics don't come out of it");
-                    summary.add(&plan, outcome);
-                    progress(&summary);
+                    summary.add(&plan, outcome.clone());
+                    progress(&outcome, &summary);
                 }
             });
         }

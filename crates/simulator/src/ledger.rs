@@ -203,25 +203,26 @@ impl Ledger {
     /// S9: only a session whose last command is still the one told expires.
     fn check_expiry(&mut self, value: &Value, applied: &Applied) -> Check {
         let slot = self.reference.applied();
-        let mut expired = applied.expired.clone();
+        let mut idle = BTreeSet::new();
         for command in command::commands(value.bytes()).flatten() {
             match command {
                 Command::Call(call) => {
                     self.renewed.insert(call.session, slot);
                 }
                 Command::Expire { session, renewed } => {
-                    let idle = self.renewed.get(&session).is_none_or(|last| *last == renewed);
-                    check(idle || !expired.contains(&session), "S9", || {
-                        format!("{session} expires though it was used after slot {renewed}")
-                    })?;
-                    expired.retain(|other| *other != session || !idle);
+                    if self.renewed.get(&session).is_none_or(|last| *last == renewed) {
+                        idle.insert(session);
+                    }
                 }
                 Command::Open { .. } => {}
             }
         }
         let opened = applied.opened.iter().filter_map(|opened| opened.session);
         self.renewed.extend(opened.map(|session| (session, slot)));
-        Ok(())
+        let used = applied.expired.iter().find(|session| !idle.contains(session));
+        check(used.is_none(), "S9", || {
+            format!("{used:?} expires at slot {slot} though it was used meanwhile")
+        })
     }
 
     /// The value of a key after `slot`.

@@ -141,7 +141,10 @@ fn run_batch(flags: &Flags) -> bool {
     let told = Mutex::new(began);
     let every =
         if std::io::stderr().is_terminal() { Duration::from_secs(1) } else { Duration::from_secs(30) };
-    let summary = batch::run_all(flags.from..end, threads, |summary| {
+    let summary = batch::run_all(flags.from..end, threads, |outcome, summary| {
+        if let Some(violation) = &outcome.violation {
+            eprintln!("seed {}: VIOLATION of {violation}", outcome.seed);
+        }
         let mut told = told.lock().expect("nobody panics while telling");
         if told.elapsed() >= every {
             *told = Instant::now();

@@ -273,10 +273,11 @@ fn draw_ending(random: &mut Random, cluster: &Cluster) -> Ending {
     let alive: Vec<NodeId> = proposers.into_iter().filter(|id| !ending.dead.contains(id)).collect();
     if random.happens(300) {
         // A partial partition: every other proposer reaches some acceptors, or is reached by them, or both, or neither.
+        let cut = *random.pick(&[200, 500, 1000]);
         for proposer in &alive[1..] {
             for acceptor in cluster.quorums.acceptors().map(NodeId::from) {
                 for pair in [(*proposer, acceptor), (acceptor, *proposer)] {
-                    if random.happens(350) {
+                    if random.happens(cut) {
                         ending.cut.push(pair);
                     }
                 }

@@ -7,6 +7,7 @@ use std::sync::Once;
 use synod_checker::{Rejected, certificate, search};
 use synod_protocol::NodeId;
 
+use crate::client::PROBES;
 use crate::coverage::{Coverage, Seen};
 use crate::node::Process;
 use crate::plan::{Plan, Us, Weather};
@@ -16,8 +17,6 @@ use crate::world::{Event, World};
 
 /// Events that a run has at least.
 pub const LEAST_EVENTS: u64 = 10_000;
-/// Calls of the probe that must end well after the faults.
-const PROBES: u64 = 6;
 /// What is left to be done after the faults (restarts, catching up, healing) must be done within so many times ten election timeouts.
 const SLACK: u64 = 40;
 

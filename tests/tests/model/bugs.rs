@@ -4,7 +4,7 @@
 use synod_planted::Bug;
 
 use crate::configurations::{
-    catching_up, chunks, chunks_above_held, holding, overruled, reading, reduced, rereading,
+    catching_up, chunks, chunks_above_held, holding, overruled, reading, reduced, rereading, settling,
 };
 use crate::explore::{explore, lacking};
 use crate::step::Witness;
@@ -34,6 +34,7 @@ fn catcher(bug: Bug) -> Catcher {
         | B::EqualBallotPromisedTwice
         | B::AcceptRaisesNoPromise
         | B::OwnValueDespiteVote
+        | B::NewSlotsOverVotes
         | B::PromisesOfTooFew
         | B::DuplicateAcksCounted
         | B::VotesOfTooFew => plain,
@@ -49,6 +50,7 @@ fn catcher(bug: Bug) -> Catcher {
         B::ReadWithoutRound | B::ReadBeforeApplied | B::ReadRoundOfTooFew | B::ReadJoinsRunningRound => {
             unforgetting(reading())
         }
+        B::SettleOverVotes => unforgetting(settling()),
         B::ReadRoundReusedAfterRestart => unforgetting(rereading()),
         other => return Catcher::Other(elsewhere(other)),
     };
@@ -59,11 +61,7 @@ fn catcher(bug: Bug) -> Catcher {
 fn elsewhere(bug: Bug) -> &'static str {
     use Bug as B;
     match bug {
-        B::ChosenPrefixFromHearsay => {
-            "proposer's unit tests: a held prefix that is heard of is true, so no value is lost by believing it while no slot is \
-             ever dropped; explored to the end with nothing broken"
-        }
-        B::ResendForgotten | B::HealingForgotten | B::SetbacksForgotten => {
+        B::ResendForgotten | B::HealingForgotten | B::StandsWithoutPhase2Quorum => {
             "simulator: it only stops progress, which the model doesn't ask for"
         }
         B::RepliesNotKept | B::FencedCallApplied | B::ExpiryUnconditional => {

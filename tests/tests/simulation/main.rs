@@ -24,7 +24,7 @@ fn number(name: &str) -> Option<u64> {
 fn s1_to_s10_every_promise_is_kept_whatever_the_seed() {
     let from = number("SYNOD_SIMULATION_FROM").unwrap_or(1);
     let seeds = number("SYNOD_SIMULATION_SEEDS").unwrap_or(SEEDS);
-    let summary = run_all(from..from + seeds, 2, |_| {});
+    let summary = run_all(from..from + seeds, 2, |_, _| {});
     println!("{}", summary.coverage);
     let virtual_time = Duration::from_micros(summary.virtual_us);
     println!("{} runs from seed {from}, {} events, {virtual_time:.0?}", summary.runs, summary.events);

@@ -102,8 +102,7 @@ impl Leader {
         let rounds = self.refusals / self.proposers.len().max(1) as u32;
         // Proposers that are cut off name old leaders, and some who was told so may name them back: every other round
         // asks all in turn, whatever they say.
-        let useful =
-            hint.filter(|id| NodeId::from(*id) != from && !suspected(*id) && follows(rounds));
+        let useful = hint.filter(|id| NodeId::from(*id) != from && !suspected(*id) && follows(rounds));
         let hinted = useful.and_then(|id| self.proposers.iter().position(|proposer| *proposer == id));
         match hinted {
             Some(at) if rounds == 0 && !through => (self.at, self.believed) = (at, true),

@@ -100,35 +100,6 @@ fn what_was_not_answered_is_sent_again_in_the_same_ballot() {
     assert!(accepts_in_full(&sent, acceptor(3)).iter().all(|accept| accept.ballot == ballot));
 }
 
-/// Found by the simulator: with a partial partition proposers that passed Phase 1, and then reached too few acceptors, won one
-/// election after the other against one that reached all.
-#[test]
-fn whoever_led_without_a_quorum_waits_longer_before_it_stands_again() {
-    let (mut world, ballot) = World::leading();
-    let jitter_ms = world.proposer.config.tuning.election_jitter_ms;
-    assert_eq!(world.stand, Some(Delay::between(1, jitter_ms)));
-    let mut least = 0;
-    for _ in 0..6 {
-        world.timer(Timer::Check);
-        assert!(matches!(world.proposer.phase, Phase::Probing(_)));
-        least = jitter_ms.max(least + jitter_ms).min(4 * jitter_ms);
-        world = world.preparing(ballot).0;
-        assert_eq!(world.stand, Some(Delay::between(least + 1, least + jitter_ms)));
-        let promised = world.proposer.highest_ballot;
-        for id in [1, 2] {
-            world.message(acceptor(id), promise(promised, 0, &[]));
-        }
-    }
-    let ballot = world.proposer.highest_ballot;
-    for id in [1, 2] {
-        world.message(acceptor(id), accepted(ballot, &[], 0));
-    }
-    world.timer(Timer::Check);
-    world.proposer.step_down(&mut Out::default());
-    world = world.preparing(ballot).0;
-    assert_eq!(world.stand, Some(Delay::between(1, jitter_ms)));
-}
-
 #[test]
 fn it_steps_down_without_a_quorum_and_without_learners() {
     let (mut world, ballot) = World::leading();
