@@ -4,7 +4,7 @@
 use synod_planted::Bug;
 
 use crate::configurations::{
-    catching_up, chunks, chunks_above_held, holding, overruled, reading, reduced, rereading, settling,
+    catching_up, chunks, chunks_above_held, holding, overruled, reading, reduced, rereading,
 };
 use crate::explore::{explore, lacking};
 use crate::step::Witness;
@@ -34,7 +34,6 @@ fn catcher(bug: Bug) -> Catcher {
         | B::EqualBallotPromisedTwice
         | B::AcceptRaisesNoPromise
         | B::OwnValueDespiteVote
-        | B::NewSlotsOverVotes
         | B::PromisesOfTooFew
         | B::DuplicateAcksCounted
         | B::VotesOfTooFew => plain,
@@ -50,7 +49,6 @@ fn catcher(bug: Bug) -> Catcher {
         B::ReadWithoutRound | B::ReadBeforeApplied | B::ReadRoundOfTooFew | B::ReadJoinsRunningRound => {
             unforgetting(reading())
         }
-        B::SettleOverVotes => unforgetting(settling()),
         B::ReadRoundReusedAfterRestart => unforgetting(rereading()),
         other => return Catcher::Other(elsewhere(other)),
     };
@@ -66,6 +64,9 @@ fn elsewhere(bug: Bug) -> &'static str {
         }
         B::RepliesNotKept | B::FencedCallApplied | B::ExpiryUnconditional => {
             "simulator: it needs sessions whose calls are repeated; the model's client never repeats one"
+        }
+        B::NewSlotsOverVotes | B::SettleOverVotes => {
+            "simulator: it takes more values than the model's clients have"
         }
         B::RetryWithNewSequence | B::UnknownCalledFailed | B::HintsAlwaysFollowed => {
             "simulator: it is the client's"

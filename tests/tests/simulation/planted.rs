@@ -1,4 +1,5 @@
-//! Planted bugs: each must break a promise within a bounded number of seeds; the same seeds without it break none.
+//! Planted bugs: each that a whole cluster can show must break a promise within a bounded number of seeds, of which the same runs without
+//! it break none (that is the test beside this).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,40 +8,70 @@ use synod_planted::{Bug, plant};
 use synod_simulator::{Plan, run};
 
 /// Seeds within which a planted bug must show.
-const MOST_SEEDS: u64 = 3000;
-const LIST: &[Bug] = &[Bug::HintsAlwaysFollowed, Bug::SetbacksForgotten];
+const MOST_SEEDS: u64 = 600;
+
+/// The layer that catches a bug which no seed here shows, and why.
+fn elsewhere(bug: Bug) -> Option<&'static str> {
+    use Bug as B;
+    match bug {
+        B::AcceptRaisesNoPromise | B::AcksOfTwoBallotsMixed => {
+            Some("model: it takes two leaders whose messages cross in one way out of very many")
+        }
+        B::ReadRoundReusedAfterRestart => {
+            Some("model: an answer to the same round of an earlier life must come within one round trip")
+        }
+        B::HintsAlwaysFollowed | B::StandsWithoutPhase2Quorum => {
+            Some("the regressions beside this: it takes a partial partition that lasts")
+        }
+        B::CarriedBatchWithoutRoom
+        | B::ChecksumIgnoresOffset
+        | B::ChecksumIgnoresSegment
+        | B::FailureForgotten
+        | B::HeadBlobUnchecked
+        | B::HeadSealIgnored
+        | B::MissingSegmentSkipped
+        | B::ReleasedOneTooMany
+        | B::SegmentDroppedEarly
+        | B::ShortSegmentAccepted
+        | B::UnreadableTakenForEmpty => {
+            Some("the journal's trials: it takes one damage among many thousands")
+        }
+        _ => None,
+    }
+}
+
+/// How many seeds it took, and what broke.
+fn caught(bug: Bug) -> Option<(u64, String)> {
+    plant(Some(bug));
+    let found = (1..=MOST_SEEDS).find_map(|seed| {
+        run(&Plan::draw(seed), None).violation.map(|violation| (seed, violation.to_string()))
+    });
+    plant(None);
+    found
+}
 
 #[test]
-fn explore() {
-    let next = AtomicUsize::new(0);
-    let out = Mutex::new(Vec::new());
+fn every_planted_bug_breaks_a_promise() {
+    let (next, missed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(bug) = LIST.get(at) else { return };
-                    plant(Some(*bug));
-                    let t = std::time::Instant::now();
-                    let mut line = format!("{:36} not caught in {MOST_SEEDS}", bug.name());
-                    for seed in 1..=MOST_SEEDS {
-                        let o = run(&Plan::draw(seed), None);
-                        if let Some(v) = o.violation {
-                            line = format!(
-                                "{:36} seed {seed} {}",
-                                bug.name(),
-                                v.to_string().chars().take(100).collect::<String>()
-                            );
-                            break;
-                        }
+                while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
+                    if let Some(why) = elsewhere(bug) {
+                        println!("{}: left to {why}", bug.name());
+                        continue;
                     }
-                    plant(None);
-                    out.lock().unwrap().push(format!("{line} {:?}", t.elapsed()));
+                    match caught(bug) {
+                        Some((seeds, what)) => {
+                            let what: String = what.lines().next().unwrap().chars().take(100).collect();
+                            println!("{}: caught by seed {seeds}: {what}", bug.name());
+                        }
+                        None => missed.lock().unwrap().push(bug.name()),
+                    }
                 }
             });
         }
     });
-    let mut out = out.into_inner().unwrap();
-    out.sort();
-    println!("{}", out.join("\n"));
+    let missed = missed.into_inner().unwrap();
+    assert!(missed.is_empty(), "not caught in {MOST_SEEDS} seeds: {missed:?}");
 }
