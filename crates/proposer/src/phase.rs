@@ -232,7 +232,7 @@ mod tests {
         assert_eq!((inheritance.chosen, inheritance.next), (Slot(50), Slot(52)));
     }
 
-    /// Found by the agreement test (seed 29 of its first version): a2's first chunk says that it holds 50 slots, so a1 is not asked for
+    /// Found by a randomised test of the roles: a2's first chunk says that it holds 50 slots, so a1 is not asked for
     /// its votes up to there; then a1 and a3 complete the quorum without a2. A leader that starts from what a1 and a3 hold
     /// would fill chosen slots with noops.
     #[test]

@@ -14,7 +14,10 @@ const MOST_SEEDS: u64 = 600;
 fn elsewhere(bug: Bug) -> Option<&'static str> {
     use Bug as B;
     match bug {
-        B::AcceptRaisesNoPromise | B::AcksOfTwoBallotsMixed => {
+        B::AcceptRaisesNoPromise
+        | B::AcksOfTwoBallotsMixed
+        | B::BallotReusedAfterRestart
+        | B::BallotReusedAfterStepDown => {
             Some("model: it takes two leaders whose messages cross in one way out of very many")
         }
         B::ReadRoundReusedAfterRestart => {
@@ -31,6 +34,7 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::HeadSealIgnored
         | B::MissingSegmentSkipped
         | B::ReleasedOneTooMany
+        | B::SealSkipped
         | B::SegmentDroppedEarly
         | B::ShortSegmentAccepted
         | B::UnreadableTakenForEmpty => {

@@ -40,7 +40,7 @@ fn shows(bug: Bug, plan: &Plan) {
 /// Two proposers that were cut off named an old leader and each other, and the client never asked the one that led.
 #[test]
 fn hints_in_a_circle_do_not_hide_the_leader() {
-    for seed in [10, 20, 135] {
+    for seed in [20, 31, 135] {
         shows(Bug::HintsAlwaysFollowed, &partial_partition(seed, 0));
     }
 }
