@@ -3,7 +3,7 @@
 //! A check that has never failed proves little. So the places where a plausible mistake would break a promise ask
 //! [`is`] whether that mistake is planted, and make it if so. In a shipped program the answer is the constant `false` and
 //! nothing is left of the question: the mistakes exist only with the feature `planted`, which only dev-dependencies of tests switch on and
-//! which a build without debug assertions refuses. Even then a mistake is made only on a thread that has called [`plant`], so
+//! which a build without debug assertions refuses. Even then a mistake is made only on a thread that has called `plant`, so
 //! that tests run side by side. Absent on purpose: any mistake that isn't one line at the place where it would be made.
 
 #[cfg(all(feature = "planted", not(debug_assertions)))]

@@ -25,10 +25,10 @@ struct Flags {
     #[arg(long, conflicts_with_all = ["seeds", "from", "threads"])]
     seed: Option<u64>,
     /// How many seeds to run.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1 << 62))]
     seeds: u64,
     /// The first of them.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=1 << 62))]
     from: u64,
     /// How many at once; as many as there are cores by default.
     #[arg(long)]
@@ -136,7 +136,7 @@ fn tell_reduced(outcome: &Outcome, plan: &Plan) {
 fn run_batch(flags: &Flags) -> bool {
     let threads =
         flags.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let end = flags.from.saturating_add(flags.seeds);
+    let end = flags.from + flags.seeds;
     let began = Instant::now();
     let told = Mutex::new(began);
     let every =

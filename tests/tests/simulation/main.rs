@@ -10,7 +10,9 @@ mod regressions;
 
 use std::time::Duration;
 
+use synod_planted::{Bug, plant};
 use synod_simulator::batch::run_all;
+use synod_simulator::reduce::shrink;
 use synod_simulator::{Plan, run};
 
 /// Seeds that run by default.
@@ -53,4 +55,19 @@ fn a_seed_gives_the_same_run_to_the_last_message() {
         assert_ne!(first.0, trace(seed + 1).0);
         assert!(first.2.len() as u64 > first.1 / 4, "the story is told");
     }
+}
+
+#[test]
+fn a_failure_is_made_smaller_and_stays_one() {
+    plant(Some(Bug::RepliesNotKept));
+    let plan = Plan::draw(1);
+    let found = run(&plan, None).violation.unwrap();
+    let (reduction, smaller) = shrink(&plan, &found);
+    let reduced = reduction.of(&plan);
+    let again = run(&reduced, None).violation;
+    plant(None);
+    println!("{} faults, {} clients, then{reduction}: {smaller}", plan.faults.len(), plan.clients);
+    assert_eq!((smaller.rule, again.as_ref()), (found.rule, Some(&smaller)));
+    assert!(reduced.faults.len() < plan.faults.len() / 2);
+    assert_eq!(run(&reduced, None).violation, None, "without the bug");
 }
