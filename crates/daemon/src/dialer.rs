@@ -19,18 +19,9 @@ use crate::limits::Backoff;
 
 /// Whom `node` dials.
 pub(crate) fn below(node: NodeId, cluster: &Cluster) -> Vec<(NodeId, String)> {
-    let dials = |peer: NodeId| match (node, peer) {
-        (NodeId::Proposer(_) | NodeId::Learner(_), NodeId::Acceptor(_)) => true,
-        (NodeId::Learner(_), NodeId::Proposer(_)) => true,
-        (NodeId::Learner(own), NodeId::Learner(peer)) => peer < own,
-        (
-            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_) | NodeId::Client(_),
-            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_) | NodeId::Client(_),
-        ) => false,
-    };
     cluster
         .nodes()
-        .filter(|(peer, _)| dials(*peer))
+        .filter(|(peer, _)| node.dials(*peer))
         .map(|(peer, address)| (peer, address.to_string()))
         .collect()
 }

@@ -59,6 +59,22 @@ pub enum NodeId {
     Client(ClientId),
 }
 
+impl NodeId {
+    /// Whether it keeps a connection to `peer`: a proposer dials the acceptors; a learner the acceptors, the proposers and the
+    /// learners with lower ids; an acceptor dials nobody. Clients keep none: they dial whom they need.
+    pub fn dials(self, peer: NodeId) -> bool {
+        match (self, peer) {
+            (NodeId::Proposer(_) | NodeId::Learner(_), NodeId::Acceptor(_)) => true,
+            (NodeId::Learner(_), NodeId::Proposer(_)) => true,
+            (NodeId::Learner(own), NodeId::Learner(peer)) => peer < own,
+            (
+                NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_) | NodeId::Client(_),
+                NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_) | NodeId::Client(_),
+            ) => false,
+        }
+    }
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,7 +9,7 @@ use synod_protocol::{NodeId, Value, wire};
 use crate::coverage::Seen;
 use crate::node::Input;
 use crate::plan::Us;
-use crate::seating::{OPERATOR, dials};
+use crate::seating::OPERATOR;
 use crate::story::Teller;
 use crate::violation::{Check, Violation, check};
 use crate::world::{Event, World};
@@ -144,7 +144,7 @@ impl<T: Teller> World<T> {
         for (place, peer) in [(one, other), (other, one)] {
             let us = self.random.network.between(0, most_us);
             self.after(us, Event::Down { place, peer });
-            if dials(self.nodes[place].id, self.nodes[peer].id) {
+            if self.nodes[place].id.dials(self.nodes[peer].id) {
                 self.redial(place, peer);
             }
         }

@@ -11,7 +11,6 @@ use synod_store::MemoryStorage;
 use crate::coverage::Seen;
 use crate::node::{Driven, Input, Process, Recorder, Timer, Voter, absorb};
 use crate::plan::Us;
-use crate::seating::dials;
 use crate::story::Teller;
 use crate::violation::{Check, Violation, check};
 use crate::world::{Event, World};
@@ -57,7 +56,7 @@ impl<T: Teller> World<T> {
         self.nodes[place].process = Some(process);
         self.begin(place)?;
         for peer in 0..self.seating.count() {
-            if dials(id, self.nodes[peer].id) {
+            if id.dials(self.nodes[peer].id) {
                 let us = self.random.nodes.between(0, 20_000);
                 self.dial_after(place, peer, us);
             }

@@ -46,16 +46,3 @@ impl Seating {
 
 /// The client that asks processes how they are; it sits nowhere, and is reached by everybody.
 pub(crate) const OPERATOR: ClientId = ClientId(0);
-
-/// Whether `dialer` keeps a connection to `peer`: each role dials those below it, and learners those of lower ids.
-pub(crate) fn dials(dialer: NodeId, peer: NodeId) -> bool {
-    match (dialer, peer) {
-        (NodeId::Proposer(_) | NodeId::Learner(_), NodeId::Acceptor(_)) => true,
-        (NodeId::Learner(_), NodeId::Proposer(_)) => true,
-        (NodeId::Learner(own), NodeId::Learner(peer)) => peer < own,
-        (
-            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_) | NodeId::Client(_),
-            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_) | NodeId::Client(_),
-        ) => false,
-    }
-}
