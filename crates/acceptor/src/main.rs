@@ -38,14 +38,14 @@ impl Persist<Record> for Disk {
     }
 }
 
-impl Storage<Record> for Disk {
-    fn after_batch(&mut self) -> Result<(), KeeperError> {
+impl Storage<Acceptor> for Disk {
+    fn after_batch(&mut self, _acceptor: &mut Acceptor) -> Result<(), KeeperError> {
         self.0.after_batch()
     }
-    fn on_idle(&mut self) -> Result<bool, KeeperError> {
+    fn on_idle(&mut self, _acceptor: &mut Acceptor) -> Result<bool, KeeperError> {
         self.0.idle()
     }
-    fn on_shutdown(&mut self) -> Result<(), KeeperError> {
+    fn on_shutdown(&mut self, _acceptor: &mut Acceptor) -> Result<(), KeeperError> {
         self.0.seal()
     }
 }

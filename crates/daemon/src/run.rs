@@ -59,7 +59,7 @@ pub(crate) struct Shell<R: Role, S> {
 impl<R, S> Shell<R, S>
 where
     R: Role<Message: Payload + Send, Record: Send, Timer: Send> + Send + 'static,
-    S: Storage<R::Record> + Send + 'static,
+    S: Storage<R> + Send + 'static,
 {
     pub(crate) fn new(
         node: NodeId,
@@ -214,6 +214,9 @@ where
         for (to, message) in &released.messages {
             self.peers.send(*to, message, &self.door);
         }
+        if let Some(why) = released.halt {
+            return Err(Failure::fatal(why));
+        }
         if persisted {
             self.idle_at = Some(now + Duration::from_millis(self.door.cluster.tuning.seal_ms));
         }
@@ -222,11 +225,15 @@ where
 
     /// Gives the storage its time, when what this turn answered is on its way.
     fn housekeep(&mut self) -> Result<(), Failure> {
-        self.storage.after_batch().map_err(|error| self.broken("keep its storage in order", &error))?;
+        self.storage
+            .after_batch(&mut self.role)
+            .map_err(|error| self.broken("keep its storage in order", &error))?;
         let now = Instant::now();
         if self.idle_at.is_some_and(|idle_at| idle_at <= now) {
-            let more =
-                self.storage.on_idle().map_err(|error| self.broken("keep its storage in order", &error))?;
+            let more = self
+                .storage
+                .on_idle(&mut self.role)
+                .map_err(|error| self.broken("keep its storage in order", &error))?;
             self.idle_at = more.then_some(now);
         }
         Ok(())
@@ -235,7 +242,7 @@ where
     async fn shut_down(mut self) -> Result<(), Failure> {
         info!(why = self.stop, "stops");
         self.peers.drain(Instant::now() + self.last_writes).await;
-        self.storage.on_shutdown().map_err(|error| self.broken("close its storage", &error))?;
+        self.storage.on_shutdown(&mut self.role).map_err(|error| self.broken("close its storage", &error))?;
         info!("stopped");
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Setup {
     pub fn run<R, S>(self, role: R, storage: S) -> Result<(), Failure>
     where
         R: Role<Message: Payload + Send, Record: Send, Timer: Send> + Send + 'static,
-        S: Storage<R::Record> + Send + 'static,
+        S: Storage<R> + Send + 'static,
     {
         raise_open_files();
         let runtime = tokio::runtime::Builder::new_current_thread()

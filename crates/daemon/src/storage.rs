@@ -4,25 +4,25 @@
 
 use std::fmt::Display;
 
-use synod_protocol::role::{Never, NothingToPersist, Persist};
+use synod_protocol::role::{Never, NothingToPersist, Persist, Role};
 
-/// Makes records durable, and is told when there is time for housekeeping.
-pub trait Storage<R>: Persist<R, Error: Display> {
+/// Makes a role's records durable, and is told when there is time for housekeeping; there it may tell the role what has come of it.
+pub trait Storage<R: Role>: Persist<R::Record, Error: Display> {
     /// A batch has been handled and its messages are on their way: the place for one short step that need not wait for quiet.
-    fn after_batch(&mut self) -> Result<(), Self::Error> {
+    fn after_batch(&mut self, _role: &mut R) -> Result<(), Self::Error> {
         Ok(())
     }
 
     /// Nothing was persisted for `seal_ms`: does one bounded step and tells whether there is more to do. Messages are
     /// handled between two steps.
-    fn on_idle(&mut self) -> Result<bool, Self::Error> {
+    fn on_idle(&mut self, _role: &mut R) -> Result<bool, Self::Error> {
         Ok(false)
     }
 
     /// The process ends; nothing is persisted after this.
-    fn on_shutdown(&mut self) -> Result<(), Self::Error> {
+    fn on_shutdown(&mut self, _role: &mut R) -> Result<(), Self::Error> {
         Ok(())
     }
 }
 
-impl Storage<Never> for NothingToPersist {}
+impl<R: Role<Record = Never>> Storage<R> for NothingToPersist {}

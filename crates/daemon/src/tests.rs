@@ -98,15 +98,15 @@ impl Persist<u64> for Disk {
     }
 }
 
-impl Storage<u64> for Disk {
-    fn on_idle(&mut self) -> Result<bool, String> {
+impl<R: Role<Record = u64>> Storage<R> for Disk {
+    fn on_idle(&mut self, _role: &mut R) -> Result<bool, String> {
         self.steps = self.steps.saturating_sub(1);
         if let Some(idle) = &self.idle {
             let _test_over = idle.send(self.steps > 0);
         }
         Ok(self.steps > 0)
     }
-    fn on_shutdown(&mut self) -> Result<(), String> {
+    fn on_shutdown(&mut self, _role: &mut R) -> Result<(), String> {
         self.log.lock().unwrap().push("shut down".into());
         Ok(())
     }

@@ -125,7 +125,10 @@ impl<S: Storage> Learner<S> {
     }
 
     pub(crate) fn subscribe(&self, proposer: ProposerId, effects: &mut Out) {
-        effects.send(proposer, ToProposer::Subscribe { next: self.log.next() });
+        effects.send(
+            proposer,
+            ToProposer::Subscribe { next: self.log.next(), synced: Slot::ZERO, pinned: None },
+        );
     }
 
     pub(crate) fn on_subscribe_timer(&mut self, effects: &mut Out) {

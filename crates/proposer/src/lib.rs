@@ -306,7 +306,9 @@ impl Role for Proposer {
             (ToProposer::Propose(propose), NodeId::Client(_) | NodeId::Learner(_)) => {
                 self.on_propose(from, &propose, effects);
             }
-            (ToProposer::Subscribe { next }, NodeId::Learner(from)) => self.on_subscribe(from, next, effects),
+            (ToProposer::Subscribe { next, synced: _, pinned: _ }, NodeId::Learner(from)) => {
+                self.on_subscribe(from, next, effects)
+            }
             (ToProposer::Settle { slot }, NodeId::Learner(_)) => self.on_settle(slot),
             (ToProposer::Status { request }, NodeId::Client(from)) => self.on_status(from, request, effects),
             (

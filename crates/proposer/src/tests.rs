@@ -61,7 +61,7 @@ impl World {
 
     /// Subscribes a learner, and lets a quorum of three call the leader silent until Phase 1 begins.
     fn preparing(mut self, promised: Ballot) -> (World, Ballot) {
-        self.message(L1, ToProposer::Subscribe { next: Slot(1) });
+        self.message(L1, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None });
         self.timer(Timer::Probe);
         for id in [1, 2] {
             let probe = self.proposer.probes;
@@ -172,7 +172,7 @@ fn it_stands_only_when_a_quorum_calls_the_leader_silent_and_a_learner_listens() 
     world.message(acceptor(1), reply(1, true));
     world.message(acceptor(2), reply(1, true));
     assert!(!world.timers.contains(&Timer::Stand), "no learner is subscribed");
-    world.message(L1, ToProposer::Subscribe { next: Slot(1) });
+    world.message(L1, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None });
     world.timer(Timer::Probe);
     world.message(acceptor(1), reply(2, true));
     world.message(acceptor(1), reply(2, true));
@@ -190,7 +190,7 @@ fn it_stands_only_when_a_quorum_calls_the_leader_silent_and_a_learner_listens() 
 #[test]
 fn it_does_not_stand_against_one_who_stood_while_it_waited() {
     let mut world = proposer_with(tuning(), 3);
-    world.message(L1, ToProposer::Subscribe { next: Slot(1) });
+    world.message(L1, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None });
     world.timer(Timer::Probe);
     let reply = |probe, silent| ToProposer::ProbeReply { probe, promised: Ballot::NONE, silent };
     for id in [1, 2] {
@@ -267,7 +267,7 @@ fn misdirected_messages_are_refused() {
         (L1, accepted(ballot, &[1], 0)),
         (C7, promise(ballot, 0, &[])),
         (acceptor(1), propose(1, 1)),
-        (C7, ToProposer::Subscribe { next: Slot(1) }),
+        (C7, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None }),
         (C7, ToProposer::Settle { slot: Slot(1) }),
         (L1, ToProposer::Status { request: 1 }),
         (NodeId::Proposer(ProposerId(2)), ToProposer::Nack { ballot, promised: ballot }),

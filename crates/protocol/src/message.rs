@@ -120,10 +120,14 @@ pub enum ToProposer {
     Fetched(Fetched),
     /// Commands of clients, straight or through a learner.
     Propose(Propose),
-    /// A learner wants the chosen slots from `next` on.
+    /// A learner wants the chosen slots from `next` on, and tells which of the older ones it may need again (S11).
     Subscribe {
         /// First slot it lacks.
         next: Slot,
+        /// Every slot up to here is applied and synced.
+        synced: Slot,
+        /// Slots above this one are needed by a transfer of a snapshot that is under way.
+        pinned: Option<Slot>,
     },
     /// A learner waits to read at `slot`: see that it is settled.
     Settle {

@@ -125,11 +125,12 @@ pub struct Effects<R, T> {
     records: Vec<R>,
     messages: Vec<(NodeId, Message)>,
     timers: Vec<TimerOrder<T>>,
+    halt: Option<String>,
 }
 
 impl<R, T> Default for Effects<R, T> {
     fn default() -> Self {
-        Effects { records: Vec::new(), messages: Vec::new(), timers: Vec::new() }
+        Effects { records: Vec::new(), messages: Vec::new(), timers: Vec::new(), halt: None }
     }
 }
 
@@ -140,6 +141,8 @@ pub struct Released<T> {
     pub messages: Vec<(NodeId, Message)>,
     /// Timer orders, in order.
     pub timers: Vec<TimerOrder<T>>,
+    /// Why the process must end, once the messages are out.
+    pub halt: Option<String>,
 }
 
 impl<R, T> Effects<R, T> {
@@ -163,9 +166,14 @@ impl<R, T> Effects<R, T> {
         self.timers.push(TimerOrder::Cancel(timer));
     }
 
+    /// Ends the process, with a reason that tells people what to do; the first one counts.
+    pub fn halt(&mut self, why: impl Into<String>) {
+        self.halt.get_or_insert_with(|| why.into());
+    }
+
     /// Whether there is nothing to release.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.messages.is_empty() && self.timers.is_empty()
+        self.records.is_empty() && self.messages.is_empty() && self.timers.is_empty() && self.halt.is_none()
     }
 
     /// Makes the records durable, and only then gives out the messages and timer orders. On an error nothing gets out.
@@ -176,7 +184,7 @@ impl<R, T> Effects<R, T> {
                 persisted?;
             }
         }
-        Ok(Released { messages: self.messages, timers: self.timers })
+        Ok(Released { messages: self.messages, timers: self.timers, halt: self.halt })
     }
 }
 

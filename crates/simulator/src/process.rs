@@ -193,6 +193,12 @@ impl<T: Teller> World<T> {
 
     /// What a role wants to happen, happens.
     fn let_out<R: Driven>(&mut self, place: usize, released: Released<R::Timer>, at: Us) -> Check {
+        if let Some(why) = released.halt {
+            return Err(Violation {
+                rule: "S7",
+                what: format!("{} ends itself: {why}", self.nodes[place].id),
+            });
+        }
         for order in released.timers {
             match order {
                 TimerOrder::Set(timer, delay) => {

@@ -164,7 +164,9 @@ fn to_proposer(message: &ToProposer) -> String {
             format!("Fetched {}, held {}", values(fetched.first, &fetched.values), fetched.held)
         }
         ToProposer::Propose(propose) => format!("Propose {} ({})", propose.tag, batch(&propose.commands)),
-        ToProposer::Subscribe { next } => format!("Subscribe from {next}"),
+        ToProposer::Subscribe { next, synced, pinned: _ } => {
+            format!("Subscribe from {next}, synced to {synced}")
+        }
         ToProposer::Settle { slot } => format!("Settle {slot}"),
         ToProposer::Status { .. } => "Status?".to_string(),
     }

@@ -146,7 +146,7 @@ impl AcceptorCell {
             // Without records there is nothing to wait for, and nothing that a crash could spoil.
             Ok(released) if synced == 0 => drop_all(released),
             Ok(released) => released,
-            Err(Lost) => Released { messages: Vec::new(), timers: Vec::new() },
+            Err(Lost) => Released { messages: Vec::new(), timers: Vec::new(), halt: None },
         };
         tell(id.into(), &before, &durable, released, &mut outcome);
         outcome
@@ -155,7 +155,7 @@ impl AcceptorCell {
 
 /// Messages that might as well never have been sent.
 fn drop_all(released: Released<Timer>) -> Released<Timer> {
-    Released { messages: Vec::new(), timers: released.timers }
+    Released { messages: Vec::new(), timers: released.timers, halt: None }
 }
 
 /// Checks what leaves an acceptor against its disk, and notes what it says of the world.

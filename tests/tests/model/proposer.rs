@@ -48,7 +48,7 @@ impl ProposerCell {
         let mut effects = Out::default();
         cell.role.on_start(&mut effects);
         for learner in listeners(config) {
-            let subscribe = ToProposer::Subscribe { next: Slot::FIRST };
+            let subscribe = ToProposer::Subscribe { next: Slot::FIRST, synced: Slot::ZERO, pinned: None };
             cell.role.on_message(learner.into(), subscribe, &mut effects).expect("learners subscribe");
         }
         cell.take(effects);

@@ -53,8 +53,11 @@ async fn s12_links_come_up_only_after_a_quorum_of_equal_ids() {
     // By now its hello tells the cluster, so that a2 refuses it too.
     let other = answer(&world, &a2, 2, standing(Some(8), 2, 1)).await;
     assert!(matches!(other, Err(LinkError::Refused(Refused::OtherCluster { .. }))));
-    send(&mut three, [Message::Proposer(ToProposer::Subscribe { next: Slot(1) })]);
-    let message = ToProposer::Subscribe { next: Slot(1) };
+    send(
+        &mut three,
+        [Message::Proposer(ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None })],
+    );
+    let message = ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None };
     assert_eq!(proposer.sees().await, Seen::Message(AcceptorId(3).into(), message));
 }
 

@@ -57,7 +57,8 @@ fn subscribes_to_every_proposer_on_its_timer_and_when_one_is_linked() {
     let mut driver = Driver::new();
     driver.choose(1, &[filler(1)]);
     driver.link(ProposerId(3), false);
-    let subscribe = Message::Proposer(ToProposer::Subscribe { next: Slot(2) });
+    let subscribe =
+        Message::Proposer(ToProposer::Subscribe { next: Slot(2), synced: Slot::ZERO, pinned: None });
     let sent = driver.fire(Timer::Subscribe);
     assert_eq!(sent, [(ProposerId(1).into(), subscribe.clone()), (ProposerId(2).into(), subscribe.clone())]);
     assert_eq!(driver.timers[&Timer::Subscribe], Delay::exactly(100));

@@ -228,6 +228,16 @@ fn settle_fills_with_noops_within_the_window() {
 #[test]
 fn a_learner_that_subscribes_gets_what_is_kept_from_where_it_is() {
     let (mut world, _) = with_a_laggard();
-    assert_eq!(streamed(&world.message(L1, ToProposer::Subscribe { next: Slot(2) })), vec![(2, 1)]);
-    assert_eq!(streamed(&world.message(L1, ToProposer::Subscribe { next: Slot(3) })), Vec::new());
+    assert_eq!(
+        streamed(
+            &world.message(L1, ToProposer::Subscribe { next: Slot(2), synced: Slot::ZERO, pinned: None })
+        ),
+        vec![(2, 1)]
+    );
+    assert_eq!(
+        streamed(
+            &world.message(L1, ToProposer::Subscribe { next: Slot(3), synced: Slot::ZERO, pinned: None })
+        ),
+        Vec::new()
+    );
 }
