@@ -99,6 +99,18 @@ bugs! {
     SealSkipped: "seal-skipped", "The journal takes a batch for sealed as soon as it is synced, so an idle one writes no seal.";
     CarriedBatchWithoutRoom: "carried-batch-without-room", "A segment that recovery makes isn't large enough for the batch that is written again.";
     HeadNotAdvanced: "head-not-advanced", "The heads of new segments tell the acceptor's state as it was when its journal was opened.";
+    DeletesNotCheckpointed: "deletes-not-checkpointed", "A checkpoint of what has changed leaves out the keys that were deleted.";
+    RestartedWithVersion: "restarted-with-version", "A key that was deleted and made again is written down with the version it had.";
+    ImageWithoutSessions: "image-without-sessions", "An image of the state leaves out the sessions and their kept replies.";
+    ImageWithOlderChain: "image-with-older-chain", "An image names the applied slot with the hash chain that isn't the slot's.";
+    ImageWithoutRevision: "image-without-revision", "An image leaves out the revision, so that its mutations are numbered from 1 again.";
+    ImageDigestIgnored: "image-digest-ignored", "Whoever builds a state from an image doesn't compare its digest.";
+    ImageEndNotAwaited: "image-end-not-awaited", "A state built from an image counts as complete before the image's last chunk.";
+    RepliesNotInImage: "replies-not-in-image", "An image has the sessions, but not their kept replies.";
+    WritesDuringRestore: "writes-during-restore", "The state takes writes of its own while a backup is being restored.";
+    FrozenOverlayForgotten: "frozen-overlay-forgotten", "The disk engine doesn't look for a key in what is being written to disk.";
+    HeadInBatchOfItsOwn: "head-in-batch-of-its-own", "The disk engine writes the keys of a checkpoint and its applied slot in two batches.";
+    StoredChecksumIgnored: "stored-checksum-ignored", "The disk engine serves a record without comparing its checksum.";
     CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }
 

@@ -34,7 +34,7 @@ pub mod wire;
 
 pub use cluster::Cluster;
 pub use ids::{
-    AcceptorId, Ballot, ClientId, ClusterId, DiskId, LearnerId, NodeId, ProposerId, Slot, SlotRange,
+    AcceptorId, Ballot, ClientId, ClusterId, DiskId, LearnerId, NodeId, ProposerId, Revision, Slot, SlotRange,
 };
 pub use quorum::{QuorumSystem, Tally};
 pub use value::Value;

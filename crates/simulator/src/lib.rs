@@ -20,6 +20,7 @@ mod node;
 pub mod plan;
 mod process;
 mod random;
+mod records;
 mod recovered;
 pub mod reduce;
 mod seating;

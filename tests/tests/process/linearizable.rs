@@ -49,7 +49,7 @@ impl Recorder {
             Call::Delete => client
                 .delete(key)
                 .await
-                .map(|Answer { value: existed, slot }| Answer { value: Reply::Deleted { existed }, slot }),
+                .map(|Answer { value, slot }| Answer { value: Reply::Deleted { existed: value.is_some() }, slot }),
             Call::Get => client
                 .get(key)
                 .await
