@@ -191,7 +191,7 @@ mod tests {
         });
         assert_eq!(
             format!("{got:016x}"),
-            "26698af79fdfdd01",
+            "577934745934036c",
             "a changed chain makes old and new releases disagree"
         );
     }

@@ -190,6 +190,7 @@ fn told(propose: &Propose) -> Vec<Told> {
             let what = match call.operation {
                 Operation::Put { value, .. } => String::from_utf8(value.to_vec()).unwrap(),
                 Operation::Delete { .. } => "delete".into(),
+                Operation::Restore { .. } | Operation::RestoreEnd { .. } => "restore".into(),
                 Operation::KeepAlive => "keep alive".into(),
                 Operation::Close => "close".into(),
             };
