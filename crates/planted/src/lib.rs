@@ -109,7 +109,8 @@ bugs! {
     RepliesNotInImage: "replies-not-in-image", "An image has the sessions, but not their kept replies.";
     WritesDuringRestore: "writes-during-restore", "The state takes writes of its own while a backup is being restored.";
     FrozenOverlayForgotten: "frozen-overlay-forgotten", "The disk engine doesn't look for a key in what is being written to disk.";
-    HeadInBatchOfItsOwn: "head-in-batch-of-its-own", "The disk engine writes the keys of a checkpoint and its applied slot in two batches.";
+    CheckpointNotWhole: "checkpoint-not-whole", "The disk engine writes the keys of a checkpoint without its applied slot and sessions.";
+    SpillAfterCheckpoint: "spill-after-checkpoint", "The disk engine writes keys between two checkpoints, though what it holds is to be one checkpoint.";
     StoredChecksumIgnored: "stored-checksum-ignored", "The disk engine serves a record without comparing its checksum.";
     CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }

@@ -107,6 +107,11 @@ impl<S: Storage> Builder<S> {
         Builder { limits, base, sessions, storage, stage, last_key, items, digest }
     }
 
+    /// For the chunks of [`Image::without_keys`](crate::Image::without_keys), around the storage in which its keys are.
+    pub fn around(limits: Limits, storage: S) -> Builder<S> {
+        Builder::on(StateMachine::from_parts(limits, Head::default(), Sessions::default(), storage))
+    }
+
     /// Takes the next chunk.
     pub fn take(&mut self, chunk: &[u8]) -> Result<(), ImageError> {
         let malformed = |item| ImageError::Malformed { item };

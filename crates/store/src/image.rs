@@ -21,7 +21,7 @@ use synod_protocol::{Revision, Slot, wire};
 
 use crate::item::{Base, Opening, Writer};
 use crate::session::Sessions;
-use crate::storage::{RecordRef, Snapshot};
+use crate::storage::{Elsewhere, RecordRef, Snapshot};
 
 /// All of the state but sessions and keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -116,6 +116,13 @@ impl<T: Snapshot> Image<T> {
     /// The keys.
     pub fn keys(&self) -> &T {
         &self.keys
+    }
+
+    /// The same without its keys, for an engine that writes them down itself and so needs the rest from [`Image::chunk`]. Made a state again by
+    /// [`Builder::around`](crate::Builder::around).
+    pub fn without_keys(&self) -> Image<Elsewhere> {
+        let keys = Elsewhere(self.keys.len());
+        Image { limits: self.limits, head: self.head, sessions: self.sessions.clone(), keys }
     }
 
     /// The part at `at`: of at most `most_bytes` bytes, unless its only item is larger. A cursor of another image gives a part that no

@@ -21,4 +21,4 @@ pub use builder::{Builder, ImageError};
 pub use image::{Changes, Chunk, Cursor, Image};
 pub use machine::{Applied, StateMachine};
 pub use memory::{MemorySnapshot, MemoryStorage};
-pub use storage::{Record, RecordRef, Snapshot, Stamp, Storage};
+pub use storage::{Elsewhere, Record, RecordRef, Snapshot, Stamp, Storage};

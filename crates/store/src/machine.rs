@@ -155,6 +155,11 @@ impl<S: Storage> StateMachine<S> {
         &self.storage
     }
 
+    /// The storage alone, for a state that is built anew in it.
+    pub fn into_storage(self) -> S {
+        self.storage
+    }
+
     /// The whole state at the applied slot, for next to nothing.
     pub fn image(&self) -> Image<S::Snapshot> {
         Image::new(&self.limits, self.head, self.sessions.clone(), self.storage.snapshot())

@@ -67,6 +67,28 @@ pub trait Storage {
     fn thaw(&mut self) {}
 }
 
+/// Keys that are written down elsewhere: only how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere(pub u64);
+
+impl Snapshot for Elsewhere {
+    fn scan<V>(&self, _after: Option<&[u8]>, _visit: V)
+    where
+        V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>,
+    {
+    }
+
+    fn changes<V>(&self, _older: &Self, _after: Option<&[u8]>, _visit: V)
+    where
+        V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
+    {
+    }
+
+    fn len(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The keys of a [`Storage`] at one moment.
 pub trait Snapshot: Clone + Send + 'static {
     /// Visits keys in order, from the one behind `after` on, or from the first, until the visitor breaks.

@@ -21,10 +21,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &["planted"]),
     ("journal", &["planted"]),
     ("store", &["protocol", "planted"]),
+    ("engine", &["protocol", "store", "planted"]),
     ("daemon", &["protocol", "journal"]),
     ("acceptor", &["protocol", "journal", "daemon", "planted"]),
     ("proposer", &["protocol", "daemon", "planted"]),
-    ("learner", &["protocol", "store", "daemon", "planted"]),
+    ("learner", &["protocol", "store", "engine", "daemon", "planted"]),
     ("client", &["protocol", "planted"]),
     ("supervisor", &["protocol", "client"]),
     (
