@@ -100,7 +100,7 @@ bugs! {
     CarriedBatchWithoutRoom: "carried-batch-without-room", "A segment that recovery makes isn't large enough for the batch that is written again.";
     HeadNotAdvanced: "head-not-advanced", "The heads of new segments tell the acceptor's state as it was when its journal was opened.";
     DeletesNotCheckpointed: "deletes-not-checkpointed", "A checkpoint of what has changed leaves out the keys that were deleted.";
-    RestartedWithVersion: "restarted-with-version", "A key that was deleted and made again is written down with the version it had.";
+    CreatedOverwritten: "created-overwritten", "A put of a key that is there takes it for made anew.";
     ImageWithoutSessions: "image-without-sessions", "An image of the state leaves out the sessions and their kept replies.";
     ImageWithOlderChain: "image-with-older-chain", "An image names the applied slot with the hash chain that isn't the slot's.";
     ImageWithoutRevision: "image-without-revision", "An image leaves out the revision, so that its mutations are numbered from 1 again.";
@@ -111,7 +111,6 @@ bugs! {
     FrozenOverlayForgotten: "frozen-overlay-forgotten", "The disk engine doesn't look for a key in what is being written to disk.";
     CheckpointNotWhole: "checkpoint-not-whole", "The disk engine writes the keys of a checkpoint without its applied slot and sessions.";
     SpillAfterCheckpoint: "spill-after-checkpoint", "The disk engine writes keys between two checkpoints, though what it holds is to be one checkpoint.";
-    StoredChecksumIgnored: "stored-checksum-ignored", "The disk engine serves a record without comparing its checksum.";
     CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }
 

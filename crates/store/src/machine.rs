@@ -223,7 +223,7 @@ impl<S: Storage> Mutation<'_, S> {
         let revision = self.head.revision.next();
         let made = Stamp { created: revision, modified: revision, version: 1 };
         let stamp = self.storage.stamp(key).map_or(made, |before| Stamp {
-            created: before.created,
+            created: if synod_planted::is(Bug::CreatedOverwritten) { revision } else { before.created },
             modified: revision,
             version: before.version + 1,
         });

@@ -1,17 +1,25 @@
-//! I10: image(i) + log(i..j) = state(j), reply table included; and nothing but a whole, unchanged image becomes a state.
-//!
-//! A failure prints its seed; `SYNOD_SEED=<seed>` replays it alone.
+//! The trials of images; also run with bugs planted.
 
-mod support;
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
 
 use bytes::Bytes;
-use support::{LIMITS, Log, Random, seeds};
 use synod_protocol::cluster::Limits;
+use synod_protocol::command::{BatchBuilder, Call, Command, Operation, Outcome, Refusal, SessionId, Stamp};
+use synod_protocol::{Revision, Slot};
 use synod_store::{
     Builder, Chunk, Cursor, Image, ImageError, MemorySnapshot, MemoryStorage, StateMachine,
 };
+
+use super::support::{LIMITS, Log, Random};
+
+thread_local! {
+    static RUNS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many states were built of images since the last call.
+pub(crate) fn take_runs() -> u64 {
+    RUNS.take()
+}
 
 type Machine = StateMachine<MemoryStorage>;
 
@@ -35,6 +43,7 @@ fn chunks_of(image: &Image<MemorySnapshot>, most_bytes: u64) -> Vec<Bytes> {
 }
 
 fn build(base: Option<Machine>, chunks: &[Bytes]) -> Result<Machine, ImageError> {
+    RUNS.set(RUNS.get() + 1);
     let mut builder = match base {
         None => Builder::new(LIMITS, MemoryStorage::default()),
         Some(machine) => Builder::on(machine),
@@ -57,7 +66,7 @@ fn run(machine: &mut Machine, log: &mut Log, slots: u64) {
 }
 
 /// Images at random slots, in chunks of random sizes, and changes between any two of them; the rest of the log on top.
-fn run_seed(seed: u64) {
+pub(crate) fn a_random_log(seed: u64) {
     let (mut log, mut random) = (Log::new(seed), Random(!seed));
     let mut machine = new();
     let mut taken: Vec<(Image<MemorySnapshot>, Machine)> = Vec::new();
@@ -66,39 +75,30 @@ fn run_seed(seed: u64) {
         let (slot, value) = log.slot();
         let applied = machine.apply(slot, &value);
         for copy in &mut copies {
-            assert_eq!(copy.apply(slot, &value), applied);
+            assert_eq!(copy.apply(slot, &value), applied, "I10: a state built of an image goes another way");
         }
         if random.below(25) == 0 {
             let image = machine.image();
             let most_bytes = [1, 100, 1_000, 1 << 20][random.below(4) as usize];
             assert_eq!((image.applied(), image.chain()), (machine.applied(), machine.chain()));
             let chunks = chunks_of(&image, most_bytes);
-            copies.push(build(None, &chunks).unwrap());
+            copies.push(build(None, &chunks).expect("I10: an image becomes a state"));
             taken.push((image, machine.clone()));
         }
     }
-    assert!(copies.iter().all(|copy| *copy == machine));
+    assert!(copies.iter().all(|copy| *copy == machine), "I10: a state built of an image differs");
     for (at, (newer, state)) in taken.iter().enumerate() {
         for (older, before) in &taken[..=at] {
             let changes = newer.changes_since(older);
             let chunks = chunks(|at| changes.chunk(at, 1 + random.below(2_000)));
-            assert_eq!(build(Some(before.clone()), &chunks).unwrap(), *state);
+            let built = build(Some(before.clone()), &chunks).expect("I10: changes become a state");
+            assert!(built == *state, "I10: a state built of changes differs");
         }
     }
 }
 
-#[test]
-fn i10_images_and_changes_of_random_logs_become_equal_states() {
-    for seed in seeds(60) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run_seed(seed))) {
-            eprintln!("seed {seed} failed; SYNOD_SEED={seed} replays it");
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
-
-#[test]
-fn chunks_keep_to_their_size_and_a_larger_item_goes_alone() {
+/// Chunks of each size, and what they hold.
+pub(crate) fn sizes_of_chunks() {
     let image = machine_at(&mut Log::new(3), 300).image();
     let whole = chunks_of(&image, u64::MAX);
     assert_eq!(whole.len(), 1);
@@ -111,8 +111,8 @@ fn chunks_keep_to_their_size_and_a_larger_item_goes_alone() {
     assert!(content(&whole) == content(&alone) && content(&whole) == content(&chunked), "digests don't depend on cuts");
 }
 
-#[test]
-fn i10_a_chunk_that_is_missing_repeated_swapped_or_foreign_is_refused() {
+/// Every chunk is missing, repeated, swapped or of another image, once.
+pub(crate) fn every_disorder() {
     let mut log = Log::new(5);
     let mut machine = machine_at(&mut log, 100);
     let image = chunks_of(&machine.image(), 300);
@@ -145,8 +145,8 @@ fn i10_a_chunk_that_is_missing_repeated_swapped_or_foreign_is_refused() {
     assert!(matches!(refused, ImageError::OtherBase { .. }), "changes on top of nothing: {refused}");
 }
 
-#[test]
-fn i10_every_cut_and_every_changed_bit_is_refused() {
+/// The image is cut at every byte, and changed in every bit.
+pub(crate) fn every_cut_and_bit() {
     let mut machine = new();
     let mut log = Log::new(8);
     while machine.session_count() < 2 || machine.image().key_count() < 4 {
@@ -165,4 +165,31 @@ fn i10_every_cut_and_every_changed_bit_is_refused() {
     let mut longer = whole.to_vec();
     longer.push(0);
     assert!(build(None, &[longer.into()]).is_err());
+}
+
+/// The image of a state into which a backup is being restored; and what such a state takes.
+pub(crate) fn a_restore_under_way() {
+    let mut machine = new();
+    let session = SessionId { slot: Slot(1), position: 0 };
+    let call = |machine: &mut Machine, sequence, operation| {
+        let mut builder = BatchBuilder::default();
+        builder.push(&Command::Open { nonce: 1 });
+        builder.push(&Command::Call(Call { session, sequence, lowest: sequence, operation }));
+        machine.apply(machine.applied().next(), &builder.finish().0).replies[0].outcome
+    };
+    let stamp = Stamp { created: Revision(3), modified: Revision(9), version: 2 };
+    let restore = Operation::Restore { key: b"k", value: b"v", stamp };
+    assert_eq!(call(&mut machine, 1, restore), Outcome::Restored);
+    let mut copy = build(None, &chunks_of(&machine.image(), 100)).unwrap();
+    assert!(copy == machine, "a restore under way is part of the image");
+    for machine in [&mut machine, &mut copy] {
+        let put = call(machine, 2, Operation::Put { key: b"k", value: b"w" });
+        assert_eq!(put, Outcome::Refused(Refusal::Restoring), "a write while a backup is being restored");
+        assert_eq!(call(machine, 3, Operation::RestoreEnd { revision: Revision(9) }), Outcome::Restored);
+        let put = call(machine, 4, Operation::Put { key: b"k", value: b"w" });
+        assert_eq!(put, Outcome::Put { revision: Revision(10) });
+        let created = machine.get(b"k").map(|record| (record.created, record.version));
+        assert_eq!(created, Some((Revision(3), 3)), "a put keeps when its key was made");
+    }
+    assert!(copy == machine);
 }

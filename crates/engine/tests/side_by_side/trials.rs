@@ -1,23 +1,25 @@
-//! The engine on disk against the one in memory: the same log gives the same replies, chains, records and images, through checkpoints,
-//! restarts at any moment, and what was not checkpointed learned again.
-//!
-//! A failure prints its seed; `SYNOD_SEED=<seed>` replays it alone. Data lies in cargo's own folder, on a real disk.
+//! The trials of the two engines side by side; also run with bugs planted.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
-#[path = "../../store/tests/support/mod.rs"]
-mod support;
-
+use std::cell::Cell;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use support::{LIMITS, Log, Random, seeds};
 use synod_engine::{DiskSnapshot, DiskStorage, EngineError, Options, open};
 use synod_protocol::cluster::Limits;
 use synod_protocol::{Slot, Value};
 use synod_store::{Builder, Cursor, Image, MemoryStorage, Snapshot, StateMachine, Storage};
+
+use super::support::{LIMITS, Log, Random};
+
+thread_local! {
+    static RUNS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many stores were opened since the last call.
+pub(crate) fn take_runs() -> u64 {
+    RUNS.take()
+}
 
 const SMALL: Options =
     Options { cache_bytes: 1 << 20, memtable_bytes: 1 << 20, journal_bytes: 64 << 20, spill_bytes: 2_000 };
@@ -27,13 +29,14 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{:?}", std::process::id(), std::thread::current().id()));
         let _ = std::fs::remove_dir_all(&path);
         Folder(path)
     }
 
     fn open(&self) -> StateMachine<DiskStorage> {
-        open(&self.0, LIMITS, SMALL).unwrap()
+        RUNS.set(RUNS.get() + 1);
+        open(&self.0, LIMITS, SMALL).expect("I10: a store that was kept opens again")
     }
 }
 
@@ -59,7 +62,7 @@ fn assert_equal(disk: &StateMachine<DiskStorage>, memory: &StateMachine<MemorySt
     assert_eq!((disk.applied(), disk.chain(), disk.revision()), (memory.applied(), memory.chain(), memory.revision()));
     assert_eq!(disk.storage().len(), memory.storage().len());
     memory.image().keys().scan(None, |key, record| {
-        assert_eq!(disk.get(key), Some(record.to_record()));
+        assert_eq!(disk.get(key), Some(record.to_record()), "the engines hold different records");
         assert_eq!(disk.storage().stamp(key), Some(record.stamp));
         ControlFlow::Continue(())
     });
@@ -79,7 +82,8 @@ struct Sides {
 impl Sides {
     fn apply(&mut self, slot: Slot, value: Value) {
         let applied = self.memory.apply(slot, &value);
-        assert_eq!(self.disk.as_mut().unwrap().apply(slot, &value), applied);
+        let same = self.disk.as_mut().unwrap().apply(slot, &value) == applied;
+        assert!(same, "S7: the engines answer differently");
         self.log.push((slot, value));
     }
 
@@ -106,15 +110,17 @@ impl Sides {
     fn restart(&mut self) {
         (self.begun, self.disk) = (None, None);
         let mut disk = self.folder.open();
-        assert_eq!(disk.applied(), self.kept);
+        assert_eq!(disk.applied(), self.kept, "I10: it opens at its last checkpoint");
         for (slot, value) in &self.log[self.kept.0 as usize..] {
             disk.apply(*slot, value);
         }
+        assert_eq!(disk.chain(), self.memory.chain(), "S7: what was learned again is another state");
         self.disk = Some(disk);
     }
 }
 
-fn run_seed(seed: u64) {
+/// A random log on both, with checkpoints, restarts and images at random moments.
+pub(crate) fn a_random_log(seed: u64) {
     let folder = Folder::new(&format!("side-by-side-{seed}"));
     let disk = Some(folder.open());
     let memory = StateMachine::new(LIMITS, MemoryStorage::default());
@@ -155,16 +161,6 @@ fn run_seed(seed: u64) {
     assert_equal(sides.disk.as_ref().unwrap(), &sides.memory);
 }
 
-#[test]
-fn s7_both_engines_come_to_the_same_through_checkpoints_and_restarts() {
-    for seed in seeds(12) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run_seed(seed))) {
-            eprintln!("seed {seed} failed; SYNOD_SEED={seed} replays it");
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
-
 fn filled(name: &str, slots: u64) -> (Folder, StateMachine<MemoryStorage>) {
     let folder = Folder::new(name);
     let mut log = Log::new(1);
@@ -176,8 +172,8 @@ fn filled(name: &str, slots: u64) -> (Folder, StateMachine<MemoryStorage>) {
     (folder, memory)
 }
 
-#[test]
-fn i10_a_state_is_built_of_another_engines_image_and_is_none_before_its_first_checkpoint() {
+/// A state is built of the other engine's image.
+pub(crate) fn built_of_an_image() {
     let (folder, memory) = filled("built", 300);
     let chunks = chunks(&memory.image(), 200);
     let build = || {
@@ -200,8 +196,8 @@ fn open_storage(folder: &Folder) -> DiskStorage {
     folder.open().into_storage()
 }
 
-#[test]
-fn other_limits_and_keys_too_long_are_refused() {
+/// Limits under which a store can't be opened.
+pub(crate) fn refused_limits() {
     let folder = Folder::new("limits");
     let mut disk = folder.open();
     let image = disk.checkpoint();
