@@ -21,7 +21,8 @@ impl Layer {
     }
 
     pub(crate) fn set(&mut self, key: &[u8], record: Option<Record>) {
-        let value_bytes = |record: &Option<Record>| record.as_ref().map_or(0, |record| record.value.len() as u64);
+        let value_bytes =
+            |record: &Option<Record>| record.as_ref().map_or(0, |record| record.value.len() as u64);
         self.bytes += value_bytes(&record);
         match self.entries.get_mut(key) {
             Some(before) => {

@@ -28,7 +28,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { cache_bytes: 256 << 20, memtable_bytes: 64 << 20, journal_bytes: 512 << 20, spill_bytes: 64 << 20 }
+        Options {
+            cache_bytes: 256 << 20,
+            memtable_bytes: 64 << 20,
+            journal_bytes: 512 << 20,
+            spill_bytes: 64 << 20,
+        }
     }
 }
 

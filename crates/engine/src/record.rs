@@ -62,7 +62,8 @@ impl About {
             content.chunks_exact(8).map(|bytes| number(bytes, 0).unwrap_or_default()).collect();
         let &[FORM, keys, rest] = numbers.as_slice() else { return Err(damaged()) };
         let about = About { keys, rest: u32::try_from(rest).map_err(|_| damaged())? };
-        let whole = content.len() == 24 && u64::from_le_bytes(*checksum) == xxhash_rust::xxh3::xxh3_64(content);
+        let whole =
+            content.len() == 24 && u64::from_le_bytes(*checksum) == xxhash_rust::xxh3::xxh3_64(content);
         if whole { Ok(about) } else { Err(damaged()) }
     }
 }
@@ -84,7 +85,10 @@ pub(crate) fn encode(key: &[u8], record: RecordRef<'_>) -> Vec<u8> {
 /// The record of these bytes. Ends the process if they aren't those that were written for `key`.
 pub(crate) fn decode(key: &[u8], bytes: &[u8]) -> Record {
     read(key, bytes).unwrap_or_else(|| {
-        stop(EngineError::Damaged(format!("the record of key \"{}\" isn't the one written", key.escape_ascii())))
+        stop(EngineError::Damaged(format!(
+            "the record of key \"{}\" isn't the one written",
+            key.escape_ascii()
+        )))
     })
 }
 
@@ -123,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_and_every_changed_bit_is_seen() {
-        let record = Record { created: Revision(1), modified: Revision(7), version: 3, value: "value".into() };
+        let record =
+            Record { created: Revision(1), modified: Revision(7), version: 3, value: "value".into() };
         let bytes = encode(b"key", borrow(&record));
         assert_eq!(read(b"key", &bytes), Some(record));
         assert_eq!(read(b"kez", &bytes), None, "a record of another key");

@@ -31,7 +31,12 @@ pub struct DiskStorage {
 }
 
 impl DiskStorage {
-    pub(crate) fn new(database: Database, keys: Keyspace, kept: Option<u64>, spill_bytes: u64) -> DiskStorage {
+    pub(crate) fn new(
+        database: Database,
+        keys: Keyspace,
+        kept: Option<u64>,
+        spill_bytes: u64,
+    ) -> DiskStorage {
         let len = kept.unwrap_or(0);
         let (live, frozen, kept) = (Layer::default(), None, kept.is_some());
         DiskStorage { database, keys, live, frozen, len, kept, spill_bytes }
@@ -154,7 +159,8 @@ impl Snapshot for DiskSnapshot {
     where
         V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
     {
-        let (mut newer, mut older) = (Merged::new(self, after).peekable(), Merged::new(older, after).peekable());
+        let (mut newer, mut older) =
+            (Merged::new(self, after).peekable(), Merged::new(older, after).peekable());
         loop {
             let order = match (newer.peek(), older.peek()) {
                 (None, None) => return,

@@ -112,9 +112,7 @@ impl<S: Storage> Learner<S> {
                 | Outcome::Deleted { .. }
                 | Outcome::Restored
                 | Outcome::Renewed
-                | Outcome::Refused(_) => {
-                    self.attachments.client(reply.session)
-                }
+                | Outcome::Refused(_) => self.attachments.client(reply.session),
             };
             if let Some(client) = client {
                 self.outgoing.reply(client, reply);

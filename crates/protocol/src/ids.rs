@@ -180,7 +180,9 @@ impl Revision {
     /// The revision of the next mutation.
     #[must_use]
     pub fn next(self) -> Revision {
-        Revision(self.0.checked_add(1).expect("a log doesn't hold 2^64 mutations, and a restore is refused there"))
+        Revision(
+            self.0.checked_add(1).expect("a log doesn't hold 2^64 mutations, and a restore is refused there"),
+        )
     }
 }
 

@@ -29,7 +29,9 @@ impl Records {
     pub(crate) fn note(&mut self, slot: Slot, call: &Call<'_>, outcome: Outcome) -> Check {
         let (key, value, revision) = match (call.operation, outcome) {
             (Operation::Put { key, value }, Outcome::Put { revision }) => (key, Some(value), revision),
-            (Operation::Delete { key }, Outcome::Deleted { revision: Some(revision) }) => (key, None, revision),
+            (Operation::Delete { key }, Outcome::Deleted { revision: Some(revision) }) => {
+                (key, None, revision)
+            }
             _ => return Ok(()),
         };
         check(revision == self.revision.next(), "S7", || {

@@ -23,13 +23,17 @@ use crate::storage::{RecordRef, Storage};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// Bytes that are no chunk, or not of this release.
-    #[error("item {item} of the image is no item that this release writes: it is damaged, or from another release")]
+    #[error(
+        "item {item} of the image is no item that this release writes: it is damaged, or from another release"
+    )]
     Malformed {
         /// How many items came before it.
         item: u64,
     },
     /// A chunk that doesn't continue those before it.
-    #[error("a chunk comes after {got} items of its image, where {expected} were taken: one is missing, repeated or of another image")]
+    #[error(
+        "a chunk comes after {got} items of its image, where {expected} were taken: one is missing, repeated or of another image"
+    )]
     OutOfOrder {
         /// Items taken so far.
         expected: u64,
@@ -196,7 +200,10 @@ impl<S: Storage> Builder<S> {
         }
         let Head { applied, revision, restored, .. } = opening.head;
         self.check(applied >= ours.applied, "it is older than the state before it")?;
-        self.check(restored.is_none() || revision.0 == 0, "a restore is under way in a state with mutations")?;
+        self.check(
+            restored.is_none() || revision.0 == 0,
+            "a restore is under way in a state with mutations",
+        )?;
         self.check(opening.sessions <= self.limits.sessions, "more sessions than the limit")?;
         self.stage = Stage::Sessions(opening, None);
         Ok(())
@@ -214,7 +221,10 @@ impl<S: Storage> Builder<S> {
     fn session(&mut self, id: SessionId, session: Session) -> Result<(), ImageError> {
         let head = self.head();
         let newest = session.replies.get_max().map_or(session.lowest, |(sequence, _)| *sequence);
-        self.check(newest - session.lowest < self.limits.session_window, "replies outside the session's window")?;
+        self.check(
+            newest - session.lowest < self.limits.session_window,
+            "replies outside the session's window",
+        )?;
         let slots = id.slot <= session.renewed && session.renewed <= head.applied;
         self.check(slots, "a session used at slots that the state hasn't applied")?;
         let replies = session.replies.values().all(|kept| kept.slot <= head.applied);

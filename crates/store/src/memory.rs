@@ -43,7 +43,11 @@ impl Packed {
     }
 
     fn stamp(&self) -> Stamp {
-        Stamp { created: Revision(self.number(0)), modified: Revision(self.number(8)), version: self.number(16) }
+        Stamp {
+            created: Revision(self.number(0)),
+            modified: Revision(self.number(8)),
+            version: self.number(16),
+        }
     }
 
     fn record_ref(&self) -> RecordRef<'_> {
@@ -220,7 +224,9 @@ impl Snapshot for MemorySnapshot {
             let new = if order.is_le() { newer.next() } else { None };
             let flow = match (new, gone) {
                 (Some(new), _) => visit(new.key(), Some(new.record_ref())),
-                (None, Some(_)) if synod_planted::is(Bug::DeletesNotCheckpointed) => ControlFlow::Continue(()),
+                (None, Some(_)) if synod_planted::is(Bug::DeletesNotCheckpointed) => {
+                    ControlFlow::Continue(())
+                }
                 (None, Some(gone)) => visit(gone.key(), None),
                 (None, None) => return,
             };

@@ -52,7 +52,8 @@ impl Session {
         self.renewed = slot;
         if lowest > self.lowest {
             self.lowest = lowest;
-            while let Some((forgotten, _)) = self.replies.get_min().filter(|(sequence, _)| *sequence < lowest) {
+            while let Some((forgotten, _)) = self.replies.get_min().filter(|(sequence, _)| *sequence < lowest)
+            {
                 let forgotten = *forgotten;
                 self.replies.remove(&forgotten);
             }
@@ -157,7 +158,8 @@ impl Sessions {
             loop {
                 match (newer.peek().copied(), older.peek().copied()) {
                     (Some((id, new)), Some((other, old))) if id == other => {
-                        (newer.next(), older.next());
+                        newer.next();
+                        older.next();
                         if !Arc::ptr_eq(new, old) {
                             return Some((id, Some(&**new)));
                         }

@@ -196,11 +196,8 @@ fn run(seed: u64) -> Model {
 }
 
 fn check(machine: &StateMachine<MemoryStorage>, model: &Model) {
-    assert!(
-        b"abcdefg"
-            .iter()
-            .all(|key| machine.get(&[*key]).map(|record| record.value.to_vec()) == model.keys.get(&vec![*key]).cloned())
-    );
+    assert!(b"abcdefg".iter().all(|key| machine.get(&[*key]).map(|record| record.value.to_vec())
+        == model.keys.get(&vec![*key]).cloned()));
     assert_eq!(machine.session_count(), model.marks.len() as u64);
     for (session, mark) in &model.marks {
         let all: Vec<u64> = (0..=mark + 10).collect();

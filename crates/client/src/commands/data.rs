@@ -74,7 +74,9 @@ impl Get {
         };
         if self.verbose {
             let slot = answer.slot;
-            eprintln!("slot {slot}, created at revision {created}, modified at {modified}, version {version}");
+            eprintln!(
+                "slot {slot}, created at revision {created}, modified at {modified}, version {version}"
+            );
         }
         let mut stdout = std::io::stdout().lock();
         let end: &[u8] = if stdout.is_terminal() { b"\n" } else { b"" };

@@ -256,12 +256,8 @@ fn stale_repeated_and_reordered_replies_end_each_call_once() {
     bench.reply(4, PUT);
     bench.reply(99, PUT);
     bench.reply(3, Outcome::Deleted { revision: Some(Revision(9)) });
-    let foreign = Reply {
-        session: SessionId { slot: Slot(3), position: 0 },
-        sequence: 2,
-        slot: Slot(9),
-        outcome: PUT,
-    };
+    let foreign =
+        Reply { session: SessionId { slot: Slot(3), position: 0 }, sequence: 2, slot: Slot(9), outcome: PUT };
     bench.tell(bench.home(), ToClient::Replies(vec![foreign]));
     assert_eq!(bench.ended(), vec![(3, ok(WHAT_PUT))]);
     bench.reply(2, PUT);

@@ -29,7 +29,11 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{:?}", std::process::id(), std::thread::current().id()));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "{name}-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         let _ = std::fs::remove_dir_all(&path);
         Folder(path)
     }
@@ -59,7 +63,10 @@ fn chunks<T: Snapshot>(image: &Image<T>, most_bytes: u64) -> Vec<Bytes> {
 }
 
 fn assert_equal(disk: &StateMachine<DiskStorage>, memory: &StateMachine<MemoryStorage>) {
-    assert_eq!((disk.applied(), disk.chain(), disk.revision()), (memory.applied(), memory.chain(), memory.revision()));
+    assert_eq!(
+        (disk.applied(), disk.chain(), disk.revision()),
+        (memory.applied(), memory.chain(), memory.revision())
+    );
     assert_eq!(disk.storage().len(), memory.storage().len());
     memory.image().keys().scan(None, |key, record| {
         assert_eq!(disk.get(key), Some(record.to_record()), "the engines hold different records");

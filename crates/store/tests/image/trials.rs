@@ -6,9 +6,7 @@ use bytes::Bytes;
 use synod_protocol::cluster::Limits;
 use synod_protocol::command::{BatchBuilder, Call, Command, Operation, Outcome, Refusal, SessionId, Stamp};
 use synod_protocol::{Revision, Slot};
-use synod_store::{
-    Builder, Chunk, Cursor, Image, ImageError, MemorySnapshot, MemoryStorage, StateMachine,
-};
+use synod_store::{Builder, Chunk, Cursor, Image, ImageError, MemorySnapshot, MemoryStorage, StateMachine};
 
 use super::support::{LIMITS, Log, Random};
 
@@ -107,8 +105,12 @@ pub(crate) fn sizes_of_chunks() {
     assert!(alone.len() > chunked.len() && chunked.len() > 5);
     let largest = alone.iter().map(Bytes::len).max().unwrap();
     assert!(chunked.iter().all(|chunk| chunk.len() <= largest.max(500)));
-    let content = |chunks: &[Bytes]| -> Vec<u8> { chunks.iter().flat_map(|chunk| chunk[16..].to_vec()).collect() };
-    assert!(content(&whole) == content(&alone) && content(&whole) == content(&chunked), "digests don't depend on cuts");
+    let content =
+        |chunks: &[Bytes]| -> Vec<u8> { chunks.iter().flat_map(|chunk| chunk[16..].to_vec()).collect() };
+    assert!(
+        content(&whole) == content(&alone) && content(&whole) == content(&chunked),
+        "digests don't depend on cuts"
+    );
 }
 
 /// Every chunk is missing, repeated, swapped or of another image, once.
@@ -136,7 +138,10 @@ pub(crate) fn every_disorder() {
     let refused = Builder::new(other, MemoryStorage::default()).take(&image[0]).unwrap_err();
     assert_eq!(refused, ImageError::OtherLimits);
     let refused = build(Some(state.clone()), &image).unwrap_err();
-    assert!(matches!(refused, ImageError::OtherBase { .. }), "an image of everything on top of a state: {refused}");
+    assert!(
+        matches!(refused, ImageError::OtherBase { .. }),
+        "an image of everything on top of a state: {refused}"
+    );
     let (older, newer) = (state.image(), machine.image());
     let changes = newer.changes_since(&older);
     let changes = chunks(|at| changes.chunk(at, 300));

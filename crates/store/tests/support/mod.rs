@@ -1,6 +1,10 @@
 //! Random logs: batches of random commands of a few sessions over a few keys, valid and not.
 
-#![allow(clippy::unwrap_used, dead_code, reason = "helpers of tests fail as tests do, and not every test needs all of them")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "helpers of tests fail as tests do, and not every test needs all of them"
+)]
 
 use synod_protocol::Slot;
 use synod_protocol::Value;

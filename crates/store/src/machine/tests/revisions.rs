@@ -34,7 +34,11 @@ fn every_mutation_takes_the_next_revision_and_nothing_else_does() {
         (put, put_at(1), Some((1, 1, 1))),
         (put, put_at(2), Some((1, 2, 2))),
         (Operation::KeepAlive, Outcome::Renewed, Some((1, 2, 2))),
-        (Operation::Put { key: b"other", value: b"v" }, Outcome::Refused(Refusal::KeyTooLong { limit: 4 }), Some((1, 2, 2))),
+        (
+            Operation::Put { key: b"other", value: b"v" },
+            Outcome::Refused(Refusal::KeyTooLong { limit: 4 }),
+            Some((1, 2, 2)),
+        ),
         (Operation::Put { key: b"o", value: b"v" }, put_at(3), Some((1, 2, 2))),
         (put, put_at(4), Some((1, 4, 3))),
         (delete, deleted_at(5), None),
@@ -91,8 +95,10 @@ fn nothing_is_restored_into_a_state_with_mutations_or_with_revisions_that_can_no
     let possible = [(1, 1, 1), (1, 5, 5), (5, 5, 1), (half, half, 1), (1, half, half)];
     let impossible =
         [(0, 1, 1), (2, 1, 1), (1, 1, 0), (1, 1, 2), (3, 5, 4), (1, half + 1, 1), (u64::MAX, u64::MAX, 1)];
-    for (stamps, expected) in
-        possible.map(|stamps| (stamps, Outcome::Restored)).into_iter().chain(impossible.map(|stamps| (stamps, BAD)))
+    for (stamps, expected) in possible
+        .map(|stamps| (stamps, Outcome::Restored))
+        .into_iter()
+        .chain(impossible.map(|stamps| (stamps, BAD)))
     {
         let mut machine = machine();
         let s = open(&mut machine, 1).unwrap();
@@ -103,7 +109,11 @@ fn nothing_is_restored_into_a_state_with_mutations_or_with_revisions_that_can_no
     assert_eq!(outcome(&mut machine, restore_end(s, 1, half + 1)), BAD);
     assert_eq!(outcome(&mut machine, put(s, 2, b"k", b"v")), put_at(1));
     assert_eq!(outcome(&mut machine, call(s, 3, 1, Operation::Delete { key: b"k" })), deleted_at(2));
-    assert_eq!(outcome(&mut machine, restore(s, 4, b"k", (1, 1, 1))), not_empty(2), "empty again, but not new");
+    assert_eq!(
+        outcome(&mut machine, restore(s, 4, b"k", (1, 1, 1))),
+        not_empty(2),
+        "empty again, but not new"
+    );
 }
 
 #[test]
