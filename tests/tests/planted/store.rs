@@ -43,7 +43,7 @@ fn s7_two_engines_side_by_side_catch_bugs_of_the_one_on_disk() {
     let bugs = [
         (Bug::FrozenOverlayForgotten, "the engines"),
         (Bug::CheckpointNotWhole, "I10: it opens at its last checkpoint"),
-        (Bug::SpillAfterCheckpoint, "I10"),
+        (Bug::SpillAfterCheckpoint, "S7: what was learned again"),
     ];
     let random_logs = || (0..12).for_each(side_by_side::a_random_log);
     check("two engines side by side", OPENED, random_logs, side_by_side::take_runs, &bugs);
