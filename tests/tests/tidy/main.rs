@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("learner", &["protocol", "store", "daemon", "planted"]),
     ("client", &["protocol", "planted"]),
     ("supervisor", &["protocol", "client"]),
+    ("bench", &["protocol", "client"]),
     (
         "simulator",
         &["protocol", "journal", "store", "acceptor", "proposer", "learner", "client", "checker", "planted"],
