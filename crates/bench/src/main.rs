@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use synod_bench::etcd::Etcd;
 use synod_bench::load::{self, Service};
-use synod_bench::process::{Part, Started, Usage};
+use synod_bench::process::{Part, Started, Usage, disk_written_bytes};
 use synod_bench::result::{Outcome, ratios};
 use synod_bench::shape::{Calls, Case, Shape};
 use synod_bench::synod::Synod;
@@ -143,7 +143,7 @@ fn sessions(flags: &Flags, case: Case) -> usize {
 async fn measure_synod(flags: &Flags, case: Case, bin_dir: &Path, folder: &Path) -> Result<Outcome> {
     let synod = Synod::start(&case.shape, bin_dir, folder).await?;
     let services: Vec<Service> = (0..sessions(flags, case)).map(|_| Service::Synod(synod.client())).collect();
-    let outcome = measure(flags, "synod", case, &services, &synod.processes).await;
+    let outcome = measure(flags, "synod", case, &services, (&synod.processes, folder)).await;
     drop(synod);
     cleared(outcome, folder)
 }
@@ -154,7 +154,8 @@ async fn measure_etcd(flags: &Flags, case: Case, folder: &Path) -> Result<Outcom
     for _ in 0..sessions(flags, case) {
         services.push(Service::Etcd(etcd.connect().await?));
     }
-    let outcome = measure(flags, &format!("etcd {}", etcd.version), case, &services, &etcd.processes).await;
+    let outcome =
+        measure(flags, &format!("etcd {}", etcd.version), case, &services, (&etcd.processes, folder)).await;
     drop(etcd);
     cleared(outcome, folder)
 }
@@ -175,21 +176,21 @@ async fn measure(
     system: &str,
     case: Case,
     services: &[Service],
-    processes: &[Started],
+    (processes, folder): (&[Started], &Path),
 ) -> Result<Outcome> {
     if case.case != Calls::Puts {
         load::fill(services, case.keys, case.value_bytes).await.context("the keys could not be put first")?;
     }
-    let look = || -> BTreeMap<Part, Usage> {
+    let look = || -> (BTreeMap<Part, Usage>, Option<u64>) {
         let own = (Part::Client, std::process::id());
         let mut all = BTreeMap::new();
         for (part, pid) in processes.iter().map(|started| (started.part, started.pid())).chain([own]) {
             let sum: &mut Usage = all.entry(part).or_default();
             *sum = sum.plus(Usage::of(pid));
         }
-        all
+        (all, disk_written_bytes(folder))
     };
-    let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+    let (mut before, mut after) = ((BTreeMap::new(), None), (BTreeMap::new(), None));
     let measured = load::run(
         services,
         &case,
@@ -206,11 +207,13 @@ async fn measure(
         );
     }
     let Some(usage) = after
+        .0
         .into_iter()
-        .map(|(part, usage)| Some((part, usage.since(*before.get(&part)?))))
+        .map(|(part, usage)| Some((part, usage.since(*before.0.get(&part)?))))
         .collect::<Option<BTreeMap<Part, Usage>>>()
     else {
         bail!("a process was not there when the measurement began");
     };
-    Ok(Outcome::of(system, case, &measured, &usage))
+    let disk_bytes = before.1.zip(after.1).map(|(before, after)| after.saturating_sub(before));
+    Ok(Outcome::of(system, case, &measured, &usage, disk_bytes))
 }

@@ -82,8 +82,6 @@ pub struct Usage {
     pub cpu_us: u64,
     /// Resident memory, bytes; what it is, not a sum over time.
     pub resident_bytes: u64,
-    /// Bytes sent to the disk.
-    pub written_bytes: u64,
     /// System calls that read or write.
     pub io_calls: u64,
 }
@@ -106,7 +104,6 @@ impl Usage {
         Usage {
             cpu_us: (field(11) + field(12)) * tick_us,
             resident_bytes: field(21) * page,
-            written_bytes: counted("write_bytes"),
             io_calls: counted("syscr") + counted("syscw"),
         }
     }
@@ -116,7 +113,6 @@ impl Usage {
         Usage {
             cpu_us: self.cpu_us.saturating_sub(before.cpu_us),
             resident_bytes: self.resident_bytes,
-            written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
             io_calls: self.io_calls.saturating_sub(before.io_calls),
         }
     }
@@ -126,10 +122,19 @@ impl Usage {
         Usage {
             cpu_us: self.cpu_us + other.cpu_us,
             resident_bytes: self.resident_bytes + other.resident_bytes,
-            written_bytes: self.written_bytes + other.written_bytes,
             io_calls: self.io_calls + other.io_calls,
         }
     }
+}
+
+/// Bytes that were ever written to the disk that holds `path`, by anybody; nothing if the kernel doesn't tell. (What it tells of one
+/// process counts whole pages in memory, many times what reaches the disk.)
+pub fn disk_written_bytes(path: &Path) -> Option<u64> {
+    let device = rustix::fs::stat(path).ok()?.st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let stat = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
+    Some(sectors * 512)
 }
 
 /// `count` free ports on the loopback; they are free when asked for, and taken soon after.

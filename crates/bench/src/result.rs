@@ -34,8 +34,8 @@ pub struct Outcome {
     pub cpu_us_per_op_by_part: BTreeMap<&'static str, f64>,
     /// Resident memory of all server processes at the end, MiB.
     pub rss_mib: f64,
-    /// Bytes that server processes sent to the disk for one call.
-    pub disk_bytes_per_op: f64,
+    /// Bytes written to the disk for one call, whoever else writes to it included; absent if the kernel doesn't tell.
+    pub disk_bytes_per_op: Option<f64>,
     /// Reading and writing system calls of server processes for one call.
     pub io_calls_per_op: f64,
     /// Calls that failed or whose outcome is unknown.
@@ -44,7 +44,13 @@ pub struct Outcome {
 
 impl Outcome {
     /// The outcome of one round.
-    pub fn of(system: &str, case: Case, measured: &Measured, usage: &BTreeMap<Part, Usage>) -> Outcome {
+    pub fn of(
+        system: &str,
+        case: Case,
+        measured: &Measured,
+        usage: &BTreeMap<Part, Usage>,
+        disk_bytes: Option<u64>,
+    ) -> Outcome {
         let ok = measured.ok as f64;
         let servers = usage.iter().filter(|(part, _)| **part != Part::Client);
         let servers = servers.fold(Usage::default(), |sum, (_, usage)| sum.plus(*usage));
@@ -65,7 +71,7 @@ impl Outcome {
                 .map(|(part, usage)| (part.name(), usage.cpu_us as f64 / ok))
                 .collect(),
             rss_mib: servers.resident_bytes as f64 / f64::from(1 << 20),
-            disk_bytes_per_op: servers.written_bytes as f64 / ok,
+            disk_bytes_per_op: disk_bytes.map(|bytes| bytes as f64 / ok),
             io_calls_per_op: servers.io_calls as f64 / ok,
             failed: measured.failed,
         }
@@ -92,7 +98,11 @@ impl Outcome {
             cpu_us_per_op: of(|round| round.cpu_us_per_op),
             cpu_us_per_op_by_part: parts.collect(),
             rss_mib: of(|round| round.rss_mib),
-            disk_bytes_per_op: of(|round| round.disk_bytes_per_op),
+            disk_bytes_per_op: rounds
+                .iter()
+                .map(|round| round.disk_bytes_per_op)
+                .collect::<Option<Vec<f64>>>()
+                .map(median),
             io_calls_per_op: of(|round| round.io_calls_per_op),
             failed: rounds.iter().map(|round| round.failed).sum(),
         })
@@ -128,7 +138,7 @@ impl Outcome {
         };
         let (least, most) = self.ops_per_s_range;
         format!(
-            "{:<12} {:<5} {in_flight:>9} {value_bytes:>7}  {processes:<14} {:>10.0} {:>21} {:>9.0} {:>9.0} {:>10.2} {:>8.0} {:>9.0} {:>6}",
+            "{:<12} {:<5} {in_flight:>9} {value_bytes:>7}  {processes:<14} {:>10.0} {:>21} {:>9.0} {:>9.0} {:>10.2} {:>8.0} {:>9} {:>6}",
             self.system,
             format!("{case:?}").to_lowercase(),
             self.ops_per_s,
@@ -137,7 +147,7 @@ impl Outcome {
             self.p99_us,
             self.cpu_us_per_op,
             self.rss_mib,
-            self.disk_bytes_per_op,
+            self.disk_bytes_per_op.map_or_else(|| "-".into(), |bytes| format!("{bytes:.0}")),
             self.failed
         )
     }
@@ -183,20 +193,20 @@ mod tests {
             Measured { ok, failed: 1, first_failure: None, elapsed: Duration::from_secs(2), latencies };
         let case =
             Case { case: Calls::Puts, in_flight: 4, value_bytes: 256, keys: 10, shape: Shape::with(5, None) };
-        let used = |cpu_us| Usage { cpu_us, resident_bytes: 1 << 20, written_bytes: 500, io_calls: 50 };
+        let used = |cpu_us| Usage { cpu_us, resident_bytes: 1 << 20, io_calls: 50 };
         let usage = BTreeMap::from([
             (Part::Acceptor, used(1_000)),
             (Part::Learner, used(500)),
             (Part::Client, used(9)),
         ]);
-        Outcome::of("synod", case, &measured, &usage)
+        Outcome::of("synod", case, &measured, &usage, Some(1_000))
     }
 
     #[test]
     fn costs_are_those_of_the_servers_for_each_call() {
         let one = outcome(100, 7);
         assert_eq!((one.ops_per_s, one.p50_us, one.cpu_us_per_op), (50.0, 7.0, 15.0));
-        assert_eq!((one.rss_mib, one.disk_bytes_per_op, one.io_calls_per_op), (2.0, 10.0, 1.0));
+        assert_eq!((one.rss_mib, one.disk_bytes_per_op, one.io_calls_per_op), (2.0, Some(10.0), 1.0));
         assert_eq!(one.cpu_us_per_op_by_part["client"], 0.09);
     }
 
