@@ -58,3 +58,4 @@ pub use error::Error;
 pub use journal::{Journal, Preparation};
 pub use options::Options;
 pub use recovery::{Cut, Recovery, Replayed, Summary, Verdict};
+pub use scan::Place;
