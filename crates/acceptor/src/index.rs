@@ -49,10 +49,7 @@ impl Index {
 
     /// A batch stands in another place: recovery wrote it again.
     pub(crate) fn moved(&mut self, place: Place) {
-        self.places
-            .values_mut()
-            .filter(|old| old.batch() == place.batch())
-            .for_each(|old| *old = place);
+        self.places.values_mut().filter(|old| old.batch() == place.batch()).for_each(|old| *old = place);
     }
 
     /// Where the latest vote for `slot` stands.

@@ -33,7 +33,9 @@ pub enum KeeperError {
     #[error("{0}")]
     Foreign(#[from] ForeignJournal),
     /// The index and the journal disagree.
-    #[error("the journal doesn't hold the vote for slot {slot} where it was put (I12); wipe this directory and readmit this acceptor")]
+    #[error(
+        "the journal doesn't hold the vote for slot {slot} where it was put (I12); wipe this directory and readmit this acceptor"
+    )]
     NotThere {
         /// The slot.
         slot: Slot,

@@ -8,8 +8,8 @@ use synod_acceptor::{Acceptor, Config, Record};
 use synod_daemon::{Arguments, Failure, Kind, Setup, Storage};
 use synod_journal::Options;
 use synod_journal::directory::Directory;
-use synod_protocol::{AcceptorId, Slot, Value};
 use synod_protocol::role::Persist;
+use synod_protocol::{AcceptorId, Slot, Value};
 
 /// Bytes of the next segment that are prepared at once: a short pause between two batches.
 const PREPARE_STEP_BYTES: u64 = 256 << 10;

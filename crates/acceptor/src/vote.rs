@@ -44,9 +44,7 @@ impl Kept {
     pub fn is(&self, value: &Value) -> bool {
         match self {
             Kept::Memory(kept) => kept == value,
-            Kept::Disk { bytes, digest } => {
-                *bytes as usize == value.len() && *digest == value.digest()
-            }
+            Kept::Disk { bytes, digest } => *bytes as usize == value.len() && *digest == value.digest(),
         }
     }
 

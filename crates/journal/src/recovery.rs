@@ -265,8 +265,7 @@ fn replay_batch<F>(
         )
     })?;
     for record in records {
-        replay(Replayed::Record { place, record })
-            .map_err(|reason| refused(name, batch.offset, reason))?;
+        replay(Replayed::Record { place, record }).map_err(|reason| refused(name, batch.offset, reason))?;
     }
     Ok(())
 }

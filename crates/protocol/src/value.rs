@@ -44,7 +44,9 @@ impl Value {
     pub fn bytes(&self) -> &Bytes {
         match &self.0 {
             Repr::Bytes(bytes) => bytes,
-            Repr::Hole(_) => unreachable!("values are filled before a message is received, and before one is released"),
+            Repr::Hole(_) => {
+                unreachable!("values are filled before a message is received, and before one is released")
+            }
         }
     }
 

@@ -23,7 +23,7 @@ impl Place {
 
     fn open(&self, id: u16, parameters: u64) -> Result<(Keeper<Directory>, Durable), KeeperError> {
         let options = Options { segment_bytes: 64 << 10, prepare_step_bytes: 16 << 10, ..Options::default() };
-        Keeper::open(Directory::open(&self.0)?, options, AcceptorId(id), parameters)
+        Keeper::open(Directory::open(&self.0)?, options, AcceptorId(id), parameters, u64::MAX)
     }
 }
 

@@ -16,6 +16,8 @@ use synod_protocol::{AcceptorId, Ballot, Cluster, DiskId, ProposerId, Slot, Valu
 
 pub(crate) const PARAMETERS: u64 = 7;
 const ACCEPTOR: AcceptorId = AcceptorId(1);
+/// Little enough that most values are left to the disk at recovery.
+const CACHE_BYTES: u64 = 300;
 
 thread_local! {
     static RUNS: Cell<u64> = const { Cell::new(0) };
@@ -62,7 +64,7 @@ fn releases() -> Vec<Vec<Record>> {
 fn open(disk: &MemoryDisk) -> Result<(Keeper<MemoryDisk>, Durable), KeeperError> {
     RUNS.set(RUNS.get() + 1);
     let options = Options { segment_bytes: 1024, block_bytes: 64, prepare_step_bytes: 512 };
-    Keeper::open(disk.clone(), options, ACCEPTOR, PARAMETERS)
+    Keeper::open(disk.clone(), options, ACCEPTOR, PARAMETERS, CACHE_BYTES)
 }
 
 /// The acceptor's state by what is known of it.

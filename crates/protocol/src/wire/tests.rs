@@ -156,7 +156,15 @@ fn every_cut_and_every_extra_byte_is_refused() {
 #[test]
 fn a_length_is_not_trusted_before_allocation() {
     let mut head = Vec::new();
-    encode(&ToAcceptor::Accept(Accept { ballot: ballot(), chosen: Slot(1), floor: Slot(1), entries: Vec::new() }), &mut head);
+    encode(
+        &ToAcceptor::Accept(Accept {
+            ballot: ballot(),
+            chosen: Slot(1),
+            floor: Slot(1),
+            entries: Vec::new(),
+        }),
+        &mut head,
+    );
     let count_at = head.len() - 8;
     head[count_at..].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(matches!(decode_parts::<ToAcceptor>(&head, Bytes::new()), Err(WireError::Malformed(_))));
