@@ -86,8 +86,9 @@ impl<D: Disk> Keeper<D> {
         check_parameters(&durable, parameters)?;
         let head = durable.head().clone();
         let through = recovery.summary().batches;
-        let journal = recovery.start(&blob(through, &head))?;
+        let mut journal = recovery.start(&blob(through, &head))?;
         journal.last_place().into_iter().for_each(|place| index.moved(place));
+        journal.keep_reserve((options.segment_bytes / 16).max(16 * options.block_bytes));
         let mut keeper = Keeper {
             journal,
             head,

@@ -33,6 +33,9 @@ pub struct Journal<D: Disk> {
     options: Options,
     active: Active<D::File>,
     spare: Spare<D::File>,
+    /// What the next segment is made of when there is no space for a spare.
+    reserve: Spare<D::File>,
+    reserve_bytes: u64,
     staged: Staged,
     /// The last batch that is synced.
     position: u64,
@@ -84,6 +87,8 @@ impl<D: Disk> Journal<D> {
             options,
             active,
             spare,
+            reserve: Spare::reserve(),
+            reserve_bytes: 0,
             staged: Staged::new(),
             position,
             // Recovery starts only behind a seal or in a segment whose head is one.
@@ -173,6 +178,12 @@ impl<D: Disk> Journal<D> {
         self.check_poison()?;
         let rolled = self.roll(blob, 0);
         self.poison_on_failure(rolled)
+    }
+
+    /// From now on, [`Journal::prepare_step`] keeps a file of this size beside the next segment, for the day when the disk has no space
+    /// for one: a short segment is made of it, whose head lets go what was released.
+    pub fn keep_reserve(&mut self, bytes: u64) {
+        self.reserve_bytes = bytes;
     }
 
     /// How many segments the next one's head will call unneeded.
@@ -281,7 +292,8 @@ impl<D: Disk> Journal<D> {
             carried: None,
             entry_bytes,
         };
-        let next = segment::create(&mut self.disk, &mut self.spare, &self.options, &plan)?;
+        let next =
+            segment::create(&mut self.disk, (&mut self.spare, &mut self.reserve), &self.options, &plan)?;
         self.kept.push_back(Kept::recovered(&self.active.head));
         self.active = next;
         self.sealed_through = self.position;
@@ -326,7 +338,9 @@ impl<D: Disk> Journal<D> {
             return Ok(Preparation::Unfinished);
         }
         let Options { segment_bytes, prepare_step_bytes, .. } = self.options;
-        match self.spare.step(&mut self.disk, segment_bytes, prepare_step_bytes)? {
+        let reserved = self.reserve.step(&mut self.disk, self.reserve_bytes, prepare_step_bytes);
+        let prepared = self.spare.step(&mut self.disk, segment_bytes, prepare_step_bytes)?;
+        match reserved? && prepared {
             true => Ok(Preparation::Ready),
             false => Ok(Preparation::Unfinished),
         }

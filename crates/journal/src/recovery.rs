@@ -185,14 +185,21 @@ impl<D: Disk> Recovery<D> {
                 }
                 active
             }
-            None => segment::create(&mut self.disk, &mut spare, &self.options, &plan)?,
+            None => {
+                segment::create(&mut self.disk, (&mut spare, &mut Spare::reserve()), &self.options, &plan)?
+            }
             Some(Tail { active, unsealed, clean: false, .. }) => {
                 plan.segment = active.head.segment + 1;
                 let forgets = synod_planted::is(Bug::OlderSegmentsForgotten);
                 plan.oldest_segment = if forgets { plan.segment } else { active.head.oldest_segment };
                 plan.carried = unsealed.as_ref().filter(|_| !synod_planted::is(Bug::TailNotRewritten));
                 self.kept.push(Kept::recovered(&active.head));
-                let active = segment::create(&mut self.disk, &mut spare, &self.options, &plan)?;
+                let active = segment::create(
+                    &mut self.disk,
+                    (&mut spare, &mut Spare::reserve()),
+                    &self.options,
+                    &plan,
+                )?;
                 let (segment, offset) = (active.head.segment, active.head.end());
                 last = plan.carried.map(|carried| Place { batch: carried.number, segment, offset });
                 active

@@ -82,7 +82,7 @@ pub(crate) struct Plan<'a> {
 /// after an error or a crash it is there whole or not at all.
 pub(crate) fn create<D: Disk>(
     disk: &mut D,
-    spare: &mut Spare<D::File>,
+    (spare, reserve): (&mut Spare<D::File>, &mut Spare<D::File>),
     options: &Options,
     plan: &Plan<'_>,
 ) -> Result<Active<D::File>, Error> {
@@ -106,7 +106,13 @@ pub(crate) fn create<D: Disk>(
     head.prepared_bytes = needed_bytes.max(options.segment_bytes);
     match prepare(disk, spare, head.prepared_bytes, options.prepare_step_bytes) {
         // On a full disk a shorter segment will do: its head may be what lets older ones go.
-        Err(error) if error.is_no_space() && spare.ready_bytes() >= needed_bytes => {
+        Err(error)
+            if error.is_no_space() && spare.ready_bytes().max(reserve.ready_bytes()) >= needed_bytes =>
+        {
+            if spare.ready_bytes() < needed_bytes {
+                reserve.replace(disk, spare)?;
+                head.recycled = spare.is_recycled();
+            }
             head.prepared_bytes = spare.ready_bytes() / block * block;
         }
         prepared => prepared?,
