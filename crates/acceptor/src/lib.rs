@@ -9,6 +9,7 @@
 pub mod durable;
 mod formation;
 mod index;
+pub mod inspect;
 pub mod keeper;
 mod replay;
 mod room;

@@ -1,4 +1,7 @@
-//! `synod-acceptor`: the acceptor's role and its journal in a daemon. Nothing but wiring.
+//! `synod-acceptor`: the acceptor's role and its journal in a daemon, and `synod-acceptor journal` to look at a journal offline. Nothing but
+//! wiring.
+
+mod journal_command;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +21,7 @@ const PREPARE_STEP_BYTES: u64 = 256 << 10;
 #[command(
     name = "synod-acceptor",
     version,
-    about = "Synod's acceptor: the votes, on disk before anyone hears of them"
+    about = "Synod's acceptor: the votes, on disk before anyone hears of them (`synod-acceptor journal --help`: tools to look at them)"
 )]
 struct Flags {
     #[command(flatten)]
@@ -58,6 +61,9 @@ impl Storage<Acceptor> for Disk {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == journal_command::WORD) {
+        return journal_command::main(std::env::args_os());
+    }
     synod_daemon::main(Kind::Acceptor, |flags: &Flags| &flags.daemon, run)
 }
 

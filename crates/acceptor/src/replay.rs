@@ -67,6 +67,8 @@ pub(crate) fn blob(through: u64, head: &Head) -> Vec<u8> {
 
 /// What a journal gave back so far.
 pub(crate) struct Replay {
+    /// Whose journal it must be.
+    wanted: Option<AcceptorId>,
     pub(crate) durable: Durable,
     pub(crate) index: Index,
     /// The last batch that the first head includes; nothing before that head.
@@ -77,7 +79,19 @@ pub(crate) struct Replay {
 impl Replay {
     /// Nothing yet, of the journal of `acceptor`.
     pub(crate) fn new(acceptor: AcceptorId, cache_bytes: u64) -> Replay {
-        Replay { durable: Durable::empty(acceptor), index: Index::default(), through: None, cache_bytes }
+        let durable = Durable::empty(acceptor);
+        Replay { wanted: Some(acceptor), durable, cache_bytes, ..Replay::of_anyone() }
+    }
+
+    /// Nothing yet, of whosever journal it is; no value stays in memory.
+    pub(crate) fn of_anyone() -> Replay {
+        Replay {
+            wanted: None,
+            durable: Durable::empty(AcceptorId(0)),
+            index: Index::default(),
+            through: None,
+            cache_bytes: 0,
+        }
     }
 
     /// Takes in what the journal gives back next.
@@ -101,28 +115,29 @@ impl Replay {
 
     fn take_head(&mut self, found: SegmentHead) -> Result<(), ForeignJournal> {
         let SegmentHead { through, head } = found;
-        check_head(&self.durable, &head)?;
+        if let Some(wanted) = self.wanted.filter(|wanted| *wanted != head.acceptor) {
+            return Err(ForeignJournal::OtherAcceptor { found: head.acceptor, wanted });
+        }
         if self.through.is_none() {
             self.through = Some(through);
             if !synod_planted::is(Bug::FirstHeadForgotten) {
                 self.index = Index::at(head.floor);
                 self.durable = Durable::at(head);
             }
+            return Ok(());
         }
-        Ok(())
+        check_head(&self.durable, &head)
     }
 }
 
 /// A later head may be ahead of the records before it (its first batch is replayed after it), never behind them.
 fn check_head(durable: &Durable, head: &Head) -> Result<(), ForeignJournal> {
     let replayed = durable.head();
-    if head.acceptor != replayed.acceptor {
-        return Err(ForeignJournal::OtherAcceptor { found: head.acceptor, wanted: replayed.acceptor });
-    }
     let fell = head.position < replayed.position
         || head.promised < replayed.promised
         || head.held < replayed.held
-        || head.floor < replayed.floor;
+        || head.floor < replayed.floor
+        || head.acceptor != replayed.acceptor;
     if fell {
         return Err(ForeignJournal::HeadBehind(head.acceptor));
     }

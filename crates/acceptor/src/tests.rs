@@ -8,6 +8,8 @@ use synod_protocol::{ClientId, DiskId, LearnerId, Value};
 
 use super::*;
 
+mod truncation;
+
 const P1: NodeId = NodeId::Proposer(ProposerId(1));
 const P2: NodeId = NodeId::Proposer(ProposerId(2));
 const L1: NodeId = NodeId::Learner(LearnerId(1));

@@ -8,6 +8,7 @@ use synod_protocol::{ClientId, Slot, SlotRange, Value};
 use super::*;
 
 mod leading;
+mod truncation;
 
 const L1: NodeId = NodeId::Learner(LearnerId(1));
 const C7: NodeId = NodeId::Client(ClientId(7));

@@ -5,4 +5,5 @@
 mod faults;
 mod files;
 mod roles;
+mod tools;
 mod trials;

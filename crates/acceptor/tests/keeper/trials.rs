@@ -71,7 +71,7 @@ pub(crate) fn voting() -> Vec<Step> {
     steps
 }
 
-fn truncated(floor: u64) -> Record {
+pub(crate) fn truncated(floor: u64) -> Record {
     Record::Truncated { floor: Slot(floor) }
 }
 
