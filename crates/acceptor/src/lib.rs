@@ -2,12 +2,18 @@
 //!
 //! It promises ballots, votes for values, and tells what it has voted; it never dials anybody and never decides that a
 //! value is chosen by itself. Holds [`Durable`] state, changed only through records, and the little that a crash may take: whether
-//! the leader is silent, and the answer that grows during one batch. Upholds S1, S2, S4 (its half), S6 (held prefix) and S12.
-//! Absent on purpose: truncation, readmission, clocks, files and sockets.
+//! the leader is silent, and the answer that grows during one batch. Upholds S1, S2, S4 (its half), S6 (held prefix), S11
+//! (what it drops, and when) and S12. Memory is an index: values of old votes are on disk only, and holes in messages stand for them. Absent
+//! on purpose: readmission, clocks, files and sockets.
 
 pub mod durable;
 mod formation;
+mod index;
+pub mod inspect;
 pub mod keeper;
+mod replay;
+mod room;
+pub mod vote;
 
 use std::collections::BTreeSet;
 
@@ -23,6 +29,7 @@ use synod_protocol::{AcceptorId, Ballot, NodeId, ProposerId, Slot, SlotRange};
 use tracing::{debug, error, info, warn};
 
 pub use durable::{Durable, Head, Record};
+use room::Room;
 
 /// What an acceptor is told at its start; nothing here changes what a vote means.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +44,8 @@ pub struct Config {
     pub election_timeout_ms: u64,
     /// Bytes of values in one chunk of a promise or a Fetched.
     pub chunk_bytes: u64,
+    /// Bytes of values kept in memory once they are persisted.
+    pub cache_bytes: u64,
 }
 
 impl Config {
@@ -48,6 +57,7 @@ impl Config {
             parameters: cluster.parameters_hash(),
             election_timeout_ms: cluster.tuning.election_timeout_ms,
             chunk_bytes: cluster.tuning.chunk_bytes,
+            cache_bytes: cluster.tuning.acceptor_cache_bytes,
         }
     }
 }
@@ -60,6 +70,8 @@ pub enum Timer {
 }
 
 type Out = Effects<Record, Timer>;
+/// Which values of a message are holes, and the slots that fill them.
+type Fills = Vec<(usize, Slot)>;
 
 /// An acceptor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,12 +83,14 @@ pub struct Acceptor {
     leader_silent: bool,
     /// Votes of this batch not yet told: one reply for all that one sync makes durable.
     answer: Option<Accepted>,
+    /// What its disk still takes.
+    room: Room,
 }
 
 impl Acceptor {
     /// An acceptor with the state that its journal gave back.
     pub fn new(config: Config, durable: Durable) -> Acceptor {
-        Acceptor { config, durable, leader_silent: false, answer: None }
+        Acceptor { config, durable, leader_silent: false, answer: None, room: Room::default() }
     }
 
     /// Its durable state.
@@ -84,12 +98,22 @@ impl Acceptor {
         &self.durable
     }
 
+    /// All that it recorded is persisted: values beyond its cache are left to the disk.
+    pub fn persisted(&mut self) {
+        self.durable.evict(self.config.cache_bytes);
+    }
+
+    /// So many bytes of votes may be recorded until this is called again; without a limit while the disk has space.
+    pub fn set_room(&mut self, bytes: Option<u64>) {
+        self.room.set(bytes);
+    }
+
     fn record(&mut self, record: Record, effects: &mut Out) {
         self.durable.apply(&record);
         let forgotten = match record {
             Record::Promised { .. } => synod_planted::is(Bug::PromiseNotPersisted),
             Record::Voted { .. } => synod_planted::is(Bug::VoteNotPersisted),
-            Record::Prepared { .. } | Record::Opened { .. } => false,
+            Record::Prepared { .. } | Record::Opened { .. } | Record::Truncated { .. } => false,
         };
         if !forgotten {
             effects.persist(record);
@@ -107,42 +131,47 @@ impl Acceptor {
             self.record(Record::Promised { ballot }, effects);
         }
         self.heard_leader(effects);
-        let promise = self.promise_chunk(ballot, after);
-        effects.send(from, ToProposer::Promise(promise));
+        let (promise, fills) = self.promise_chunk(ballot, after);
+        effects.send_filled(from, ToProposer::Promise(promise), fills);
     }
 
-    /// The votes above the held prefix and above `after`, as many as fit a chunk (S4: the range covered is named).
-    fn promise_chunk(&self, ballot: Ballot, after: Slot) -> Promise {
-        let after = after.max(self.durable.head().held);
-        let mut promise = Promise {
-            ballot,
-            floor: self.durable.head().floor,
-            held: self.durable.head().held,
-            after,
-            upto: after,
-            complete: true,
-            votes: Vec::new(),
-        };
-        let mut bytes = 0;
+    /// The votes above the held prefix and above `after`, as many as fit a chunk (S4: the range covered is named), and the
+    /// slots whose values are on disk.
+    fn promise_chunk(&self, ballot: Ballot, after: Slot) -> (Promise, Fills) {
+        let (mut floor, mut held) = (self.durable.head().floor, self.durable.head().held);
+        if synod_planted::is(Bug::DroppedSlotsToldAsFree) {
+            (floor, held) = (Slot::FIRST, Slot::ZERO);
+        }
+        let after = after.max(held);
+        let mut promise =
+            Promise { ballot, floor, held, after, upto: after, complete: true, votes: Vec::new() };
+        let (mut bytes, mut fills) = (0, Fills::new());
         for (slot, voted) in self.durable.votes_above(after) {
             if bytes >= self.config.chunk_bytes {
                 promise.complete = synod_planted::is(Bug::CappedPromise);
                 break;
             }
-            bytes += voted.value.len() as u64 + 64;
+            bytes += voted.value.bytes() + 64;
             promise.upto = slot;
-            promise.votes.push(Vote { slot, ballot: voted.ballot, value: voted.value.clone() });
+            let value = voted.value.to_send();
+            if value.is_hole() {
+                fills.push((promise.votes.len(), slot));
+            }
+            promise.votes.push(Vote { slot, ballot: voted.ballot, value });
         }
-        promise
+        (promise, fills)
     }
 
     fn on_accept(&mut self, from: ProposerId, accept: Accept, effects: &mut Out) {
-        let Accept { ballot, chosen, mut entries } = accept;
+        let Accept { ballot, chosen, floor, mut entries } = accept;
         let promised = self.durable.head().promised;
         let below = ballot < promised
             && !synod_planted::is(Bug::AcceptBelowPromise)
             && !self.is_equal_by_mistake(ballot);
         if below || (ballot == promised && synod_planted::is(Bug::AcceptOnlyAbovePromise)) {
+            if synod_planted::is(Bug::FloorOfRefusedAccept) {
+                self.raise_floor(floor, effects);
+            }
             return self.refuse(from, ballot, effects);
         }
         if self.answer.as_ref().is_some_and(|answer| answer.ballot != ballot) {
@@ -150,23 +179,38 @@ impl Acceptor {
         }
         let voted_otherwise = entries.iter().find(|entry| {
             let vote = self.durable.vote(entry.slot);
-            vote.is_some_and(|vote| vote.ballot == ballot && vote.value != entry.value)
+            vote.is_some_and(|vote| vote.ballot == ballot && !vote.value.is(&entry.value))
         });
         if let Some(entry) = voted_otherwise {
             error!(%ballot, slot = %entry.slot, %from, "S1: refused a second, different value for a slot voted at this ballot");
             return;
         }
+        self.raise_floor(floor, effects);
         let mut slots = self.answer.take().map_or_else(Vec::new, |answer| answer.slots);
-        entries.retain(|entry| entry.slot >= self.durable.head().floor);
-        entries.iter().for_each(|entry| SlotRange::push(&mut slots, entry.slot));
         // What was voted at this ballot before is as durable as this batch will be: told again, not recorded again.
-        entries.retain(|entry| self.durable.vote(entry.slot).is_none_or(|vote| vote.ballot < ballot));
+        let (durable, room) = (&self.durable, &mut self.room);
+        let known = |slot| durable.vote(slot).is_some_and(|vote| vote.ballot >= ballot);
+        entries.retain(|entry| {
+            entry.slot >= durable.head().floor && (known(entry.slot) || room.takes(&entry.value))
+        });
+        entries.iter().for_each(|entry| SlotRange::push(&mut slots, entry.slot));
+        entries.retain(|entry| !known(entry.slot));
         let held = self.durable.held_after(ballot, chosen, &entries);
-        if !entries.is_empty() || ballot > self.durable.head().promised || held > self.durable.head().held {
+        let only_held = entries.is_empty() && ballot <= self.durable.head().promised;
+        if !only_held || (held > self.durable.head().held && self.room.is_unlimited()) {
             self.record(Record::Voted { ballot, held, entries }, effects);
         }
-        self.answer = Some(Accepted { ballot, slots, held: self.durable.head().held });
+        let Head { held, floor, .. } = *self.durable.head();
+        self.answer = Some(Accepted { ballot, slots, held, floor, full: self.room.is_full() });
         self.heard_leader(effects);
+    }
+
+    /// Drops what lies below the floor of a leader whose ballot is taken here (S11).
+    fn raise_floor(&mut self, floor: Slot, effects: &mut Out) {
+        if floor > self.durable.head().floor {
+            debug!(%floor, "drops the votes below this slot");
+            self.record(Record::Truncated { floor }, effects);
+        }
     }
 
     /// Never, but for a planted bug.
@@ -195,24 +239,21 @@ impl Acceptor {
         effects.send(from, ToLearner::QuorumReadReply { round, highest: self.durable.head().highest });
     }
 
-    fn on_fetch(&self, fetch: Fetch) -> Fetched {
-        let mut bytes = 0;
-        let values = self
-            .durable
-            .held_values(fetch.first, fetch.last)
-            .take_while(|value| {
-                let fits = bytes < self.config.chunk_bytes;
-                bytes += value.len() as u64 + 64;
-                fits
-            })
-            .cloned()
-            .collect();
-        Fetched {
-            first: fetch.first,
-            values,
-            held: self.durable.head().held,
-            floor: self.durable.head().floor,
+    fn on_fetch(&self, fetch: Fetch) -> (Fetched, Fills) {
+        let (mut values, mut bytes, mut fills) = (Vec::new(), 0, Fills::new());
+        for (slot, kept) in self.durable.held_values(fetch.first, fetch.last) {
+            if bytes >= self.config.chunk_bytes {
+                break;
+            }
+            bytes += kept.bytes() + 64;
+            let value = kept.to_send();
+            if value.is_hole() {
+                fills.push((values.len(), slot));
+            }
+            values.push(value);
         }
+        let Head { held, floor, .. } = *self.durable.head();
+        (Fetched { first: fetch.first, values, held, floor }, fills)
     }
 
     fn on_status(&self) -> AcceptorStatus {
@@ -223,6 +264,7 @@ impl Acceptor {
             floor: self.durable.head().floor,
             held: self.durable.head().held,
             highest: self.durable.head().highest,
+            full: self.room.is_full(),
         }
     }
 
@@ -260,10 +302,12 @@ impl Acceptor {
                 self.on_quorum_read(from, round, effects)
             }
             (ToAcceptor::Fetch(fetch), NodeId::Proposer(from)) => {
-                effects.send(from, ToProposer::Fetched(self.on_fetch(fetch)));
+                let (fetched, fills) = self.on_fetch(fetch);
+                effects.send_filled(from, ToProposer::Fetched(fetched), fills);
             }
             (ToAcceptor::Fetch(fetch), NodeId::Learner(from)) => {
-                effects.send(from, ToLearner::Fetched(self.on_fetch(fetch)));
+                let (fetched, fills) = self.on_fetch(fetch);
+                effects.send_filled(from, ToLearner::Fetched(fetched), fills);
             }
             (
                 ToAcceptor::Prepare { .. }

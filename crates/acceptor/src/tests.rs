@@ -8,6 +8,8 @@ use synod_protocol::{ClientId, DiskId, LearnerId, Value};
 
 use super::*;
 
+mod truncation;
+
 const P1: NodeId = NodeId::Proposer(ProposerId(1));
 const P2: NodeId = NodeId::Proposer(ProposerId(2));
 const L1: NodeId = NodeId::Learner(LearnerId(1));
@@ -36,6 +38,7 @@ fn config() -> Config {
         parameters: 77,
         election_timeout_ms: 100,
         chunk_bytes: 200,
+        cache_bytes: u64::MAX,
     }
 }
 
@@ -109,7 +112,8 @@ fn value(text: &str) -> Value {
 fn accept(round: u64, proposer: u16, chosen: u64, entries: &[(u64, &str)]) -> ToAcceptor {
     let entries =
         entries.iter().map(|(slot, text)| Entry { slot: Slot(*slot), value: value(text) }).collect();
-    ToAcceptor::Accept(Accept { ballot: ballot(round, proposer), chosen: Slot(chosen), entries })
+    let (ballot, chosen) = (ballot(round, proposer), Slot(chosen));
+    ToAcceptor::Accept(Accept { ballot, chosen, floor: Slot::FIRST, entries })
 }
 
 fn promise(message: Option<Message>) -> Promise {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use synod_protocol::role::{Effects, Persist, Role};
 use synod_protocol::wire::Payload;
-use synod_protocol::{Cluster, NodeId};
+use synod_protocol::{Cluster, NodeId, Slot, Value};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -268,5 +268,9 @@ impl<R, S: Persist<R>> Persist<R> for Noted<'_, S> {
     fn persist(&mut self, records: Vec<R>) -> Result<(), Self::Error> {
         self.persisted = true;
         self.storage.persist(records)
+    }
+
+    fn load(&mut self, slot: Slot) -> Result<Value, Self::Error> {
+        self.storage.load(slot)
     }
 }

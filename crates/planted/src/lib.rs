@@ -73,6 +73,17 @@ bugs! {
     HintsAlwaysFollowed: "hints-always-followed", "A client follows every hint who leads, also in circles.";
     StandsWithoutPhase2Quorum: "stands-without-phase2-quorum", "A proposer stands though fewer acceptors than a Phase-2 quorum answer it.";
     UnknownCalledFailed: "unknown-called-failed", "A client calls a write failed though it may have happened.";
+    HeldNotRaisedWithFloor: "held-not-raised-with-floor", "An acceptor whose floor rises above its held prefix leaves the prefix where it is.";
+    DroppedSlotsToldAsFree: "dropped-slots-told-as-free", "A promise tells slots below the floor as slots without a vote.";
+    FloorOfRefusedAccept: "floor-of-refused-accept", "An acceptor takes the floor of an Accept that it refuses.";
+    RoomIgnored: "room-ignored", "An acceptor votes though its disk has no room for the vote.";
+    FloorOfOneReport: "floor-of-one-report", "A leader's floor follows the learner that has synced most.";
+    FloorOfAllReports: "floor-of-all-reports", "A leader's floor waits for the learner that has synced least.";
+    FloorAbovePin: "floor-above-pin", "A leader's floor passes what a learner has pinned.";
+    FloorOfObservers: "floor-of-observers", "A leader counts what learners have synced that aren't configured.";
+    FloorAboveChosen: "floor-above-chosen", "A leader's floor follows learners beyond its own chosen prefix.";
+    ChosenPrefixFromHearsay: "chosen-prefix-from-hearsay", "A leader raises its chosen prefix to what it hears that others hold or have applied.";
+    NewSlotsBelowFloor: "new-slots-below-floor", "A new leader takes no note of floors: its slots may start below one.";
     SyncSkipped: "sync-skipped", "The journal answers before its sync.";
     FailedSyncRetried: "failed-sync-retried", "The journal tries a failed sync again and goes on.";
     DamageTakenForEnd: "damage-taken-for-end", "Recovery takes damage in the middle of the journal for its end.";
@@ -99,6 +110,11 @@ bugs! {
     SealSkipped: "seal-skipped", "The journal takes a batch for sealed as soon as it is synced, so an idle one writes no seal.";
     CarriedBatchWithoutRoom: "carried-batch-without-room", "A segment that recovery makes isn't large enough for the batch that is written again.";
     HeadNotAdvanced: "head-not-advanced", "The heads of new segments tell the acceptor's state as it was when its journal was opened.";
+    WrongSlotServed: "wrong-slot-served", "A value read back from the journal is another slot's of the same batch.";
+    FirstHeadForgotten: "first-head-forgotten", "Recovery starts from an empty disk, not from the head of the first segment kept.";
+    HeadRepeatedBatch: "head-repeated-batch", "Recovery applies again the batch that its first head includes.";
+    ReleasedTooMuch: "released-too-much", "The keeper lets batches go that hold votes above the floor.";
+    ReadBackUnchecked: "read-back-unchecked", "A batch that is read back is believed without its checksum.";
     CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }
 

@@ -13,6 +13,7 @@ use synod_protocol::{AcceptorId, Ballot, LearnerId, QuorumSystem, Slot};
 use tracing::{debug, info};
 
 use crate::Out;
+use crate::floor::Reports;
 use crate::healing::{Healing, Remedy, Supply};
 use crate::pipeline::Pipeline;
 use crate::safe_value::Inheritance;
@@ -39,6 +40,14 @@ pub struct Leading {
     stated: Slot,
     /// The last slot streamed to the learners.
     streamed: Slot,
+    /// Slots below it are needed by nobody (S11); never falls, never above the chosen prefix + 1.
+    floor: Slot,
+    /// The highest floor that an acceptor has told in this ballot.
+    told_floor: Slot,
+    /// The chosen prefix below a floor that was told, and for how many rounds of healing it has been there.
+    overtaken: Option<(Slot, u64)>,
+    /// Acceptors whose disks are full.
+    full: BTreeSet<AcceptorId>,
 }
 
 /// Why a leader should stop leading.
@@ -53,7 +62,8 @@ pub enum Unfit {
 impl Leading {
     /// The leadership of `ballot`, with what its Phase 1 found.
     pub fn new(ballot: Ballot, inheritance: Inheritance) -> Leading {
-        let chosen = inheritance.chosen;
+        let Inheritance { chosen, floor, .. } = inheritance;
+        assert!(floor <= chosen.next(), "S11: floor {floor}, but chosen up to {chosen}");
         Leading {
             ballot,
             pipeline: Pipeline::new(inheritance),
@@ -63,6 +73,10 @@ impl Leading {
             lonely: 0,
             stated: Slot::ZERO,
             streamed: chosen,
+            floor,
+            told_floor: floor,
+            overtaken: None,
+            full: BTreeSet::new(),
         }
     }
 
@@ -76,9 +90,42 @@ impl Leading {
     ) {
         self.heard.insert(from);
         self.healing.note_held(from, accepted.held);
+        match accepted.full {
+            true => self.full.insert(from),
+            false => self.full.remove(&from),
+        };
         self.pipeline.count_votes(from, accepted);
+        self.told_floor = self.told_floor.max(accepted.floor);
+        self.set_floor(self.floor);
         let (by_all, by_quorum) = (self.healing.held_by_all(quorums), self.healing.held_by_quorum(quorums));
-        self.pipeline.forget(by_all, by_quorum, tuning);
+        // What lies below the floor is needed by no acceptor, though it may not know so yet.
+        let unneeded = self.floor.previous().min(self.streamed);
+        self.pipeline.forget(by_all.max(unneeded), by_quorum, tuning);
+    }
+
+    /// First slot that acceptors need to keep.
+    pub fn floor(&self) -> Slot {
+        self.floor
+    }
+
+    /// Acceptors whose disks are full.
+    pub fn full(&self) -> impl Iterator<Item = AcceptorId> {
+        self.full.iter().copied()
+    }
+
+    /// Whether a Phase-2 quorum may have room for new votes.
+    pub fn has_room(&self, quorums: &QuorumSystem) -> bool {
+        quorums.is_phase2(&quorums.acceptors().filter(|acceptor| !self.full.contains(acceptor)).collect())
+    }
+
+    /// Raises the floor as far as the learners' reports allow.
+    pub fn raise_floor(&mut self, reports: &Reports) {
+        self.set_floor(reports.floor(self.floor, self.pipeline.chosen()));
+    }
+
+    /// A floor that an acceptor told is as true as one from reports; but what this ballot hasn't chosen isn't below its floor.
+    fn set_floor(&mut self, floor: Slot) {
+        self.floor = floor.max(self.told_floor.min(self.pipeline.chosen().next()));
     }
 
     /// What this batch made ready: new slots to the acceptors, chosen ones to the learners.
@@ -89,7 +136,7 @@ impl Leading {
         tuning: &Tuning,
         effects: &mut Out,
     ) {
-        let fresh = self.pipeline.fill(quorums, tuning);
+        let fresh = if self.has_room(quorums) { self.pipeline.fill(quorums, tuning) } else { Vec::new() };
         if !fresh.is_empty() {
             self.state_to_all(&fresh, quorums, effects);
         }
@@ -112,7 +159,8 @@ impl Leading {
     }
 
     fn send_accept(&self, to: AcceptorId, entries: Vec<Entry>, effects: &mut Out) {
-        let accept = Accept { ballot: self.ballot, chosen: self.pipeline.chosen(), entries };
+        let (ballot, chosen, floor) = (self.ballot, self.pipeline.chosen(), self.floor);
+        let accept = Accept { ballot, chosen, floor, entries };
         effects.send(to, ToAcceptor::Accept(accept));
     }
 
@@ -146,16 +194,25 @@ impl Leading {
         }
     }
 
-    /// One round of healing; true when a chosen value that an acceptor needs is held by none that answers.
+    /// One round of healing; true when a chosen value that an acceptor needs is held by none that answers, or when an acceptor has
+    /// dropped slots that this ballot can't get chosen: higher Phase 1s will tell that they are.
     pub fn heal(&mut self, quorums: &QuorumSystem, tuning: &Tuning, effects: &mut Out) -> bool {
         let reachable: Vec<AcceptorId> = quorums
             .acceptors()
             .filter(|id| self.heard.contains(id) || self.heard_before.contains(id))
             .collect();
+        let chosen = self.pipeline.chosen();
+        self.overtaken = match self.overtaken {
+            _ if self.told_floor <= chosen.next() => None,
+            Some((at, rounds)) if at == chosen => Some((at, rounds + 1)),
+            Some(_) | None => Some((chosen, 0)),
+        };
         let pipeline = &self.pipeline;
         let supply = Supply {
             retained: &|slot| pipeline.retained(slot).cloned(),
             stated: self.stated,
+            floor: self.floor,
+            full: &self.full,
             bytes: tuning.heal_bytes,
             patience_ticks: tuning.resend_ms.div_ceil(tuning.heal_ms),
         };
@@ -171,7 +228,8 @@ impl Leading {
                 }
             }
         }
-        self.healing.missing_for() * tuning.heal_ms > tuning.election_timeout_ms
+        let rounds = self.overtaken.map_or(0, |(_, rounds)| rounds).max(self.healing.missing_for());
+        rounds * tuning.heal_ms > tuning.election_timeout_ms
     }
 
     /// Once an election timeout: whether this leader still should lead.

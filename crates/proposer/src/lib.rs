@@ -3,13 +3,16 @@
 //! It probes the acceptors until a Phase-1 quorum calls the leader silent, runs Phase 1 once, and then leads: assigns slots,
 //! batches, pipelines, counts votes, streams what is chosen to the learners, heals acceptors that missed slots. It never
 //! looks into values and never talks to other proposers. Upholds S4 ([`safe_value`]), S5 (a ballot belongs to one life and
-//! one leadership) and S6 ([`pipeline`]). Absent on purpose: sessions (learners' and clients'), truncation, files, clocks.
+//! one leadership) S6
+//! ([`pipeline`]) and S11 ([`floor`]). Absent on purpose: sessions (learners' and clients'), files, clocks.
 
 mod election;
+pub mod floor;
 pub mod healing;
 pub mod leading;
 pub mod phase;
 pub mod pipeline;
+mod requests;
 pub mod safe_value;
 
 use std::collections::BTreeSet;
@@ -17,17 +20,16 @@ use std::collections::BTreeSet;
 use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::hello::Standing;
-use synod_protocol::message::{
-    Accepted, Fetched, NotTaken, PhaseName, Propose, ProposerStatus, Status, ToAcceptor, ToClient, ToLearner,
-    ToProposer,
-};
+use synod_protocol::message::{Accepted, Fetched, NotTaken, ToAcceptor, ToProposer};
 use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
 use synod_protocol::tuning::Tuning;
-use synod_protocol::{AcceptorId, Ballot, ClientId, LearnerId, NodeId, ProposerId, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, Ballot, LearnerId, NodeId, ProposerId, QuorumSystem};
 use tracing::{debug, info, warn};
 
+use floor::Reports;
 use leading::{Leading, Unfit};
 use phase::{Preparing, Probing};
+use requests::refuse;
 use safe_value::Inheritance;
 
 /// What a proposer is told at its start.
@@ -39,6 +41,8 @@ pub struct Config {
     pub life: u64,
     /// The acceptors and their quorums.
     pub quorums: QuorumSystem,
+    /// The configured learners, whose reports raise the floor (S11).
+    pub learners: BTreeSet<LearnerId>,
     /// Timeouts and limits.
     pub tuning: Tuning,
 }
@@ -46,7 +50,13 @@ pub struct Config {
 impl Config {
     /// The part of a cluster file that proposer `id` needs; `life` must be drawn at random for each start.
     pub fn new(id: ProposerId, life: u64, cluster: &Cluster) -> Config {
-        Config { id, life, quorums: cluster.quorums.clone(), tuning: cluster.tuning.clone() }
+        Config {
+            id,
+            life,
+            quorums: cluster.quorums.clone(),
+            learners: cluster.learners.keys().copied().collect(),
+            tuning: cluster.tuning.clone(),
+        }
     }
 }
 
@@ -93,6 +103,8 @@ pub struct Proposer {
     leader_alive: bool,
     /// Learners that are connected and have subscribed.
     learners: BTreeSet<LearnerId>,
+    /// What the configured learners have synced and pinned.
+    reports: Reports,
 }
 
 impl Proposer {
@@ -101,7 +113,9 @@ impl Proposer {
         if synod_planted::is(Bug::BallotReusedAfterRestart) {
             config.life = 0;
         }
+        let reports = Reports::new(config.learners.clone());
         Proposer {
+            reports,
             config,
             phase: Phase::Probing(Probing::after(0)),
             probes: 0,
@@ -142,6 +156,7 @@ impl Proposer {
 
     fn heartbeat(&mut self, effects: &mut Out) {
         if let Phase::Leading(leading) = &mut self.phase {
+            leading.raise_floor(&self.reports);
             leading.heartbeat(&self.learners, &self.config.quorums, effects);
             effects.set_timer(Timer::Heartbeat, Delay::exactly(self.config.tuning.heartbeat_ms));
         }
@@ -178,38 +193,15 @@ impl Proposer {
 
     fn on_fetched(&mut self, from: AcceptorId, fetched: Fetched) {
         match &mut self.phase {
-            Phase::Leading(leading) => leading.healing.take_fetched(from, fetched),
+            Phase::Leading(leading) => {
+                if synod_planted::is(Bug::ChosenPrefixFromHearsay) {
+                    leading.pipeline.believe(fetched.held);
+                }
+                leading.healing.take_fetched(from, fetched);
+            }
             Phase::Probing(_) | Phase::Preparing(_) => {
                 ignore_stale(from, "values fetched for an earlier lead")
             }
-        }
-    }
-
-    fn on_propose(&mut self, from: NodeId, propose: &Propose, effects: &mut Out) {
-        let taken = match &mut self.phase {
-            Phase::Leading(leading) => {
-                leading.pipeline.enqueue(from, propose.tag, &propose.commands, &self.config.tuning)
-            }
-            Phase::Probing(_) | Phase::Preparing(_) => Err(NotTaken::NotLeader { leader: self.leader() }),
-        };
-        if let Err(reason) = taken {
-            refuse(from, propose.tag, reason, effects);
-        }
-    }
-
-    fn on_subscribe(&mut self, from: LearnerId, next: Slot, effects: &mut Out) {
-        if self.learners.insert(from) {
-            debug!(learner = %from, %next, "subscribed");
-        }
-        if let Phase::Leading(leading) = &self.phase {
-            let chosen = leading.chosen_from(next, self.config.tuning.chunk_bytes);
-            effects.send(from, ToLearner::Chosen(chosen));
-        }
-    }
-
-    fn on_settle(&mut self, slot: Slot) {
-        if let Phase::Leading(leading) = &mut self.phase {
-            leading.pipeline.settle(slot, &self.config.tuning);
         }
     }
 
@@ -236,41 +228,6 @@ impl Proposer {
             self.step_down(effects);
             self.prepare(effects);
         }
-    }
-
-    fn on_status(&self, from: ClientId, request: u64, effects: &mut Out) {
-        let mut status = ProposerStatus {
-            phase: PhaseName::Probing,
-            ballot: self.highest_ballot,
-            chosen: Slot::ZERO,
-            in_flight: 0,
-            queued_bytes: 0,
-            retained_bytes: 0,
-            learners: self.learners.iter().copied().collect(),
-            held: Vec::new(),
-        };
-        match &self.phase {
-            Phase::Probing(_) => {}
-            Phase::Preparing(_) => status.phase = PhaseName::Preparing,
-            Phase::Leading(leading) => {
-                status.phase = PhaseName::Leading;
-                status.ballot = leading.ballot;
-                status.chosen = leading.pipeline.chosen();
-                status.in_flight = leading.pipeline.in_flight() as u64;
-                status.queued_bytes = leading.pipeline.waiting_bytes();
-                status.retained_bytes = leading.pipeline.retained_bytes();
-                status.held = leading.healing.held().collect();
-            }
-        }
-        effects.send(from, ToClient::Status { request, status: Status::Proposer(status) });
-    }
-}
-
-fn refuse(from: NodeId, tag: u64, reason: NotTaken, effects: &mut Out) {
-    match from {
-        NodeId::Client(client) => effects.send(client, ToClient::Refused { tag, reason }),
-        NodeId::Learner(learner) => effects.send(learner, ToLearner::Refused { tag, reason }),
-        NodeId::Acceptor(_) | NodeId::Proposer(_) => unreachable!("proposals of {from} are misdirected"),
     }
 }
 
@@ -306,8 +263,8 @@ impl Role for Proposer {
             (ToProposer::Propose(propose), NodeId::Client(_) | NodeId::Learner(_)) => {
                 self.on_propose(from, &propose, effects);
             }
-            (ToProposer::Subscribe { next, synced: _, pinned: _ }, NodeId::Learner(from)) => {
-                self.on_subscribe(from, next, effects)
+            (ToProposer::Subscribe { next, synced, pinned }, NodeId::Learner(from)) => {
+                self.on_subscribe(from, next, synced, pinned, effects);
             }
             (ToProposer::Settle { slot }, NodeId::Learner(_)) => self.on_settle(slot),
             (ToProposer::Status { request }, NodeId::Client(from)) => self.on_status(from, request, effects),
@@ -357,6 +314,7 @@ impl Role for Proposer {
         match (peer, up) {
             (NodeId::Learner(learner), false) => {
                 self.learners.remove(&learner);
+                self.reports.unpin(learner);
             }
             (NodeId::Acceptor(acceptor), true) => {
                 if let Phase::Preparing(preparing) = &self.phase

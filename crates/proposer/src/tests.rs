@@ -1,13 +1,14 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
 use synod_protocol::command::{BatchBuilder, Command};
-use synod_protocol::message::{Accept, Message, Promise, Vote};
+use synod_protocol::message::{Accept, Message, Promise, Propose, ToClient, ToLearner, Vote};
 use synod_protocol::role::{NothingToPersist, TimerOrder};
-use synod_protocol::{SlotRange, Value};
+use synod_protocol::{ClientId, Slot, SlotRange, Value};
 
 use super::*;
 
 mod leading;
+mod truncation;
 
 const L1: NodeId = NodeId::Learner(LearnerId(1));
 const C7: NodeId = NodeId::Client(ClientId(7));
@@ -23,7 +24,13 @@ fn tuning() -> Tuning {
 fn proposer_with(tuning: Tuning, acceptors: u16) -> World {
     let quorums = QuorumSystem::majority((1..=acceptors).map(AcceptorId)).unwrap();
     World {
-        proposer: Proposer::new(Config { id: ProposerId(1), life: 42, quorums, tuning }),
+        proposer: Proposer::new(Config {
+            id: ProposerId(1),
+            life: 42,
+            quorums,
+            learners: [LearnerId(1)].into(),
+            tuning,
+        }),
         timers: Vec::new(),
     }
 }
@@ -116,7 +123,13 @@ fn promise(ballot: Ballot, held: u64, votes: &[Vote]) -> ToProposer {
 fn accepted(ballot: Ballot, slots: &[u64], held: u64) -> ToProposer {
     let mut ranges = Vec::new();
     slots.iter().for_each(|slot| SlotRange::push(&mut ranges, Slot(*slot)));
-    ToProposer::Accepted(Accepted { ballot, slots: ranges, held: Slot(held) })
+    ToProposer::Accepted(Accepted {
+        ballot,
+        slots: ranges,
+        held: Slot(held),
+        floor: Slot::FIRST,
+        full: false,
+    })
 }
 
 fn batch(commands: u32) -> Value {

@@ -67,6 +67,8 @@ pub struct Accept {
     pub ballot: Ballot,
     /// Every slot up to here is chosen, says the leader of this ballot (S6).
     pub chosen: Slot,
+    /// Slots below this one may be dropped (S11): enough learners have synced them.
+    pub floor: Slot,
     /// The slots and values to vote for.
     pub entries: Vec<Entry>,
 }
@@ -180,6 +182,10 @@ pub struct Accepted {
     pub slots: Vec<SlotRange>,
     /// The acceptor's held prefix.
     pub held: Slot,
+    /// First slot that it keeps.
+    pub floor: Slot,
+    /// Its disk is full: it votes on nothing new until there is room again.
+    pub full: bool,
 }
 
 /// Commands to be chosen.

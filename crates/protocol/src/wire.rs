@@ -128,6 +128,16 @@ pub fn encode_body<'a, P: Payload>(
     4 + head_length + tail_length
 }
 
+/// Visits every value of a message, in the order of serialisation.
+pub(crate) fn values_mut(message: &mut Message, visit: &mut dyn FnMut(&mut Value)) {
+    match message {
+        Message::Acceptor(message) => message.values_mut(visit),
+        Message::Proposer(message) => message.values_mut(visit),
+        Message::Learner(message) => message.values_mut(visit),
+        Message::Client(message) => message.values_mut(visit),
+    }
+}
+
 /// Appends a greeting's frame to `out`: `[length][magic][version][greeting]`.
 pub fn encode_greeting(greeting: &Greeting, out: &mut Vec<u8>) {
     let start = out.len();

@@ -103,7 +103,9 @@ impl Ledger {
             recovered::covers(id, known, found)?;
         }
         for (slot, voted) in found.votes_above(Slot::ZERO) {
-            self.note_vote(id, voted.ballot, slot, &voted.value, seen)?;
+            let value = voted.value.in_memory();
+            let value = value.expect("recovery for the ledger leaves no value to the disk");
+            self.note_vote(id, voted.ballot, slot, value, seen)?;
         }
         self.durable.insert(id, found.clone());
         Ok(())
@@ -124,7 +126,7 @@ impl Ledger {
     ) -> Check {
         if let Some(voted) = self.durable.get(&id).and_then(|durable| durable.vote(slot))
             && voted.ballot < ballot
-            && voted.value != *value
+            && !voted.value.is(value)
         {
             seen.see(Seen::VoteOverwritten);
         }
@@ -322,7 +324,9 @@ impl Ledger {
                 })
             }
             ToProposer::Accepted(accepted) => {
-                let voted = |slot| durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot);
+                let voted = |slot| {
+                    slot < head.floor || durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot)
+                };
                 let missing =
                     accepted.slots.iter().flat_map(|range| range.slots()).find(|slot| !voted(*slot));
                 check(missing.is_none() && head.held >= accepted.held, "I4", || {

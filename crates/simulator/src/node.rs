@@ -7,9 +7,9 @@ use synod_acceptor::{Acceptor, Record};
 use synod_journal::memory::MemoryDisk;
 use synod_learner::Learner;
 use synod_proposer::Proposer;
-use synod_protocol::NodeId;
 use synod_protocol::message::{Message, ToAcceptor, ToLearner, ToProposer};
 use synod_protocol::role::{Effects, Misdirected, Persist, Role};
+use synod_protocol::{NodeId, Slot, Value};
 
 use crate::client::ClientProcess;
 use crate::plan::Us;
@@ -203,5 +203,9 @@ impl Persist<Record> for Recorder<'_> {
     fn persist(&mut self, records: Vec<Record>) -> Result<(), ()> {
         self.records = records.clone();
         self.keeper.persist(records).map_err(|error| self.error = Some(error.to_string()))
+    }
+
+    fn load(&mut self, slot: Slot) -> Result<Value, ()> {
+        self.keeper.load(slot).map_err(|error| self.error = Some(error.to_string()))
     }
 }

@@ -1,7 +1,7 @@
 //! What an acceptor must find again in its journal: all that it was known to hold.
 
 use synod_acceptor::Durable;
-use synod_protocol::{AcceptorId, Slot};
+use synod_protocol::AcceptorId;
 
 use crate::violation::{Check, check};
 
@@ -14,7 +14,10 @@ pub(crate) fn covers(id: AcceptorId, known: &Durable, found: &Durable) -> Check 
     check(after.held >= before.held && after.formation == before.formation, "I8", || {
         format!("{id} held {} slots, and holds {} after its recovery", before.held, after.held)
     })?;
-    let lost = known.votes_above(Slot::ZERO).find(|(slot, voted)| {
+    check(after.floor >= before.floor, "S11", || {
+        format!("the floor of {id} fell from {} to {}", before.floor, after.floor)
+    })?;
+    let lost = known.votes_above(after.floor.previous()).find(|(slot, voted)| {
         found.vote(*slot).is_none_or(|vote| {
             vote.ballot < voted.ballot || (vote.ballot == voted.ballot && vote.value != voted.value)
         })

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use bytes::Bytes;
 use synod_client::Ended;
 use synod_protocol::message::{
-    Attach, AttachState, Message, NotTaken, ReadOutcome, ToAcceptor, ToClient, ToLearner, ToProposer,
+    Accept, Attach, AttachState, Message, NotTaken, ReadOutcome, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::value::Entry;
 use synod_protocol::{NodeId, Slot, Value, command};
@@ -132,7 +132,8 @@ fn to_acceptor(message: &ToAcceptor) -> String {
     match message {
         ToAcceptor::Prepare { ballot, after } => format!("Prepare {ballot}, votes above {after}?"),
         ToAcceptor::Accept(accept) => {
-            format!("Accept {}: {}, chosen {}", accept.ballot, entries(&accept.entries), accept.chosen)
+            let Accept { ballot, chosen, floor, .. } = accept;
+            format!("Accept {ballot}: {}, chosen {chosen}, floor {floor}", entries(&accept.entries))
         }
         ToAcceptor::Probe { probe } => format!("Probe {probe}: is your leader silent?"),
         ToAcceptor::QuorumRead { round } => format!("QuorumRead {round:x}: highest slot voted on?"),

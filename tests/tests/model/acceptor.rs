@@ -3,10 +3,11 @@
 //! The checks that concern one acceptor alone are made at every step: what it tells is durable when it leaves (I4), and nothing
 //! durable ever falls (I3), so that what was told stays so; recovery gives back what the role had.
 
+use synod_acceptor::vote::Kept;
 use synod_acceptor::{Acceptor, Durable, Record, Timer};
 use synod_protocol::message::{Message, Promise, ToAcceptor, ToLearner, ToProposer};
 use synod_protocol::role::{Effects, Persist, Released, Role};
-use synod_protocol::{NodeId, Slot, SlotRange};
+use synod_protocol::{NodeId, Slot, SlotRange, Value};
 
 use crate::step::{Cell, Fact, Outcome, Rule, Witness};
 use crate::world::Config;
@@ -153,6 +154,11 @@ impl AcceptorCell {
     }
 }
 
+/// A value as the model's disk keeps it: everything stays in memory.
+pub(crate) fn in_memory(kept: &Kept) -> &Value {
+    kept.in_memory().expect("the model leaves no value to a disk")
+}
+
 /// Messages that might as well never have been sent.
 fn drop_all(released: Released<Timer>) -> Released<Timer> {
     Released { messages: Vec::new(), timers: released.timers, halt: None }
@@ -169,15 +175,15 @@ fn tell(id: NodeId, before: &Durable, durable: &Durable, released: Released<Time
         }
         if !known {
             let place = u8::try_from(acceptor.0 - 1).unwrap();
-            let (ballot, value) = (vote.ballot, vote.value.clone());
+            let (ballot, value) = (vote.ballot, in_memory(&vote.value).clone());
             outcome.facts.push(Fact::Voted { acceptor: place, slot, ballot, value });
         }
     }
     if durable.head().held > before.head().held {
         outcome.witness(Witness::HeldPrefixAdvanced);
         outcome.facts.push(Fact::CalledPrefix { who: id, slot: durable.head().held });
-        for (slot, value) in (1..).map(Slot).zip(durable.held_values(Slot::FIRST, durable.head().held)) {
-            outcome.facts.push(Fact::CalledChosen { who: id, slot, value: value.clone() });
+        for (slot, value) in durable.held_values(durable.head().floor, durable.head().held) {
+            outcome.facts.push(Fact::CalledChosen { who: id, slot, value: in_memory(value).clone() });
         }
     }
     for (to, message) in released.messages {
@@ -189,10 +195,11 @@ fn tell(id: NodeId, before: &Durable, durable: &Durable, released: Released<Time
 /// I3: whatever was durable is so for ever, or was overwritten at a higher ballot.
 fn never_falls(id: NodeId, before: &Durable, durable: &Durable, outcome: &mut Outcome) {
     let (old, new) = (before.head(), durable.head());
-    if new.promised < old.promised || new.held < old.held || new.highest < old.highest {
+    let head_falls = new.promised < old.promised || new.held < old.held || new.highest < old.highest;
+    if head_falls || new.floor < old.floor {
         outcome.fail(Rule::I3, || format!("{id} had {old:?}, has {new:?}"));
     }
-    for (slot, vote) in before.votes_above(Slot::ZERO) {
+    for (slot, vote) in before.votes_above(new.floor.previous()) {
         let stays = durable.vote(slot).is_some_and(|new| new == vote || new.ballot > vote.ballot);
         if !stays {
             outcome.fail(Rule::I3, || {
@@ -214,7 +221,9 @@ fn is_durable(id: NodeId, durable: &Durable, message: &Message, outcome: &mut Ou
         }
         Message::Proposer(ToProposer::Accepted(accepted)) => {
             let slots = accepted.slots.iter().copied().flat_map(SlotRange::slots);
-            let voted = |slot| durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot);
+            let voted = |slot| {
+                slot < head.floor || durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot)
+            };
             head.promised >= accepted.ballot && head.held >= accepted.held && slots.into_iter().all(voted)
         }
         Message::Proposer(ToProposer::Nack { promised, .. }) => head.promised >= *promised,
@@ -237,6 +246,6 @@ fn is_durable(id: NodeId, durable: &Durable, message: &Message, outcome: &mut Ou
 fn promise_is_true(durable: &Durable, promise: &Promise) -> bool {
     promise.votes.iter().all(|vote| {
         let known = durable.vote(vote.slot);
-        known.is_some_and(|known| known.ballot > vote.ballot || known.value == vote.value)
+        known.is_some_and(|known| known.ballot > vote.ballot || known.value.is(&vote.value))
     })
 }

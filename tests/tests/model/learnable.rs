@@ -7,6 +7,7 @@ use synod_acceptor::Durable;
 use synod_proposer::safe_value::{Report, inherit};
 use synod_protocol::{Slot, Value};
 
+use crate::acceptor::in_memory;
 use crate::model::State;
 use crate::step::{Cell, Failure, Rule};
 use crate::tables::Synod;
@@ -56,7 +57,7 @@ fn learnable(disks: Vec<Arc<Durable>>) -> BTreeMap<Slot, Value> {
             held: disk.head().held,
             votes: disk
                 .votes_above(Slot::ZERO)
-                .map(|(slot, vote)| (slot, (vote.ballot, vote.value.clone())))
+                .map(|(slot, vote)| (slot, (vote.ballot, in_memory(&vote.value).clone())))
                 .collect(),
         })
         .collect();
@@ -64,8 +65,8 @@ fn learnable(disks: Vec<Arc<Durable>>) -> BTreeMap<Slot, Value> {
     let mut learnable: BTreeMap<Slot, Value> =
         inheritance.entries.into_iter().map(|entry| (entry.slot, entry.value)).collect();
     for disk in disks {
-        let held = disk.held_values(Slot::FIRST, inheritance.chosen);
-        learnable.extend((1..).map(Slot).zip(held.cloned()));
+        let held = disk.held_values(disk.head().floor, inheritance.chosen);
+        learnable.extend(held.map(|(slot, value)| (slot, in_memory(value).clone())));
     }
     learnable
 }

@@ -169,11 +169,18 @@ impl Config {
             parameters: 1,
             election_timeout_ms: self.tuning.election_timeout_ms,
             chunk_bytes: self.tuning.chunk_bytes,
+            cache_bytes: u64::MAX,
         }
     }
 
     pub(crate) fn proposer(&self, id: ProposerId, life: u64) -> synod_proposer::Config {
-        synod_proposer::Config { id, life, quorums: self.quorums(), tuning: self.tuning.clone() }
+        synod_proposer::Config {
+            id,
+            life,
+            quorums: self.quorums(),
+            learners: BTreeSet::from([LISTENER]),
+            tuning: self.tuning.clone(),
+        }
     }
 
     pub(crate) fn learner(&self, id: LearnerId, life: u64) -> synod_learner::Config {
