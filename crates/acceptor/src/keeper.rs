@@ -170,6 +170,9 @@ fn check_parameters(durable: &Durable, parameters: u64) -> Result<(), ForeignJou
         {
             Err(ForeignJournal::OtherParameters)
         }
-        Formation::Empty | Formation::Prepared { .. } | Formation::Open { .. } => Ok(()),
+        Formation::Empty
+        | Formation::Prepared { .. }
+        | Formation::Replaced { .. }
+        | Formation::Open { .. } => Ok(()),
     }
 }

@@ -3,11 +3,12 @@
 //! It promises ballots, votes for values, and tells what it has voted; it never dials anybody and never decides that a
 //! value is chosen by itself. Holds [`Durable`] state, changed only through records, and the little that a crash may take: whether
 //! the leader is silent, and the answer that grows during one batch. Upholds S1, S2, S4 (its half), S6 (held prefix) and S12.
-//! Absent on purpose: truncation, readmission, clocks, files and sockets.
+//! Absent on purpose: truncation, clocks, files and sockets.
 
 pub mod durable;
 mod formation;
 pub mod keeper;
+mod readmission;
 
 use std::collections::BTreeSet;
 
@@ -15,11 +16,11 @@ use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::hello::Standing;
 use synod_protocol::message::{
-    Accept, Accepted, AcceptorStatus, Fetch, Fetched, Promise, Status, ToAcceptor, ToClient, ToLearner,
-    ToProposer, Vote,
+    Accept, Accepted, AcceptorStatus, Fetch, Fetched, Formation, Promise, Status, ToAcceptor, ToClient,
+    ToLearner, ToProposer, Vote,
 };
 use synod_protocol::role::{Delay, Effects, Misdirected, Role};
-use synod_protocol::{AcceptorId, Ballot, NodeId, ProposerId, Slot, SlotRange};
+use synod_protocol::{AcceptorId, Ballot, DiskId, NodeId, ProposerId, Slot, SlotRange};
 use tracing::{debug, error, info, warn};
 
 pub use durable::{Durable, Head, Record};
@@ -89,11 +90,20 @@ impl Acceptor {
         let forgotten = match record {
             Record::Promised { .. } => synod_planted::is(Bug::PromiseNotPersisted),
             Record::Voted { .. } => synod_planted::is(Bug::VoteNotPersisted),
-            Record::Prepared { .. } | Record::Opened { .. } => false,
+            Record::Prepared { .. }
+            | Record::Opened { .. }
+            | Record::Readmitted { .. }
+            | Record::Replaced { .. }
+            | Record::Entered { .. } => false,
         };
         if !forgotten {
             effects.persist(record);
         }
+    }
+
+    /// The disk that it speaks of; only asked once it has one.
+    fn disk(&self) -> DiskId {
+        self.durable.head().formation.disk().unwrap_or(DiskId(0))
     }
 
     fn on_prepare(&mut self, from: ProposerId, ballot: Ballot, after: Slot, effects: &mut Out) {
@@ -116,6 +126,8 @@ impl Acceptor {
         let after = after.max(self.durable.head().held);
         let mut promise = Promise {
             ballot,
+            disk: self.disk(),
+            incarnations: self.durable.head().incarnations.clone(),
             floor: self.durable.head().floor,
             held: self.durable.head().held,
             after,
@@ -165,7 +177,7 @@ impl Acceptor {
         if !entries.is_empty() || ballot > self.durable.head().promised || held > self.durable.head().held {
             self.record(Record::Voted { ballot, held, entries }, effects);
         }
-        self.answer = Some(Accepted { ballot, slots, held: self.durable.head().held });
+        self.answer = Some(Accepted { ballot, disk: self.disk(), slots, held: self.durable.head().held });
         self.heard_leader(effects);
     }
 
@@ -192,7 +204,9 @@ impl Acceptor {
     }
 
     fn on_quorum_read(&self, from: synod_protocol::LearnerId, round: u64, effects: &mut Out) {
-        effects.send(from, ToLearner::QuorumReadReply { round, highest: self.durable.head().highest });
+        let Head { highest, incarnations, .. } = self.durable.head();
+        let (highest, incarnations) = (*highest, incarnations.clone());
+        effects.send(from, ToLearner::QuorumReadReply { round, highest, disk: self.disk(), incarnations });
     }
 
     fn on_fetch(&self, fetch: Fetch) -> Fetched {
@@ -226,6 +240,11 @@ impl Acceptor {
         }
     }
 
+    fn takes_part(&self) -> bool {
+        let waits = matches!(self.durable.head().formation, Formation::Replaced { .. });
+        self.durable.cluster().is_some() || (waits && synod_planted::is(Bug::ReplacedDiskAnswers))
+    }
+
     /// A disk that isn't open must not vote, nor tell votes (S12).
     fn ignore_until_open(&self, from: NodeId) {
         debug!(%from, formation = ?self.durable.head().formation, "not open: answers only formation and status");
@@ -255,6 +274,10 @@ impl Acceptor {
                 }
                 self.on_accept(from, accept, effects);
             }
+            (ToAcceptor::Admit(admit), NodeId::Proposer(from)) => {
+                own_ballot(from, admit.ballot)?;
+                self.on_admit(from, admit, effects)?;
+            }
             (ToAcceptor::Probe { probe }, NodeId::Proposer(from)) => self.on_probe(from, probe, effects),
             (ToAcceptor::QuorumRead { round }, NodeId::Learner(from)) => {
                 self.on_quorum_read(from, round, effects)
@@ -271,6 +294,7 @@ impl Acceptor {
                 | ToAcceptor::Probe { .. }
                 | ToAcceptor::QuorumRead { .. }
                 | ToAcceptor::Fetch(_)
+                | ToAcceptor::Admit(_)
                 | ToAcceptor::Form { .. }
                 | ToAcceptor::Status { .. },
                 from,
@@ -299,7 +323,8 @@ impl Role for Acceptor {
             warn!(
                 formation = ?self.durable.head().formation,
                 "its disk isn't open in any cluster, so it votes on nothing: form a new cluster with `synod admin form`; in a \
-                 cluster that is formed already this disk was lost or replaced, and must be readmitted"
+                 cluster that is formed already this disk was lost or replaced, and must be readmitted: \
+                 `synod admin readmit-acceptor` (it votes on nothing before)"
             );
         }
         // A leader that was alive before the restart is given a whole election timeout to be heard again.
@@ -319,7 +344,7 @@ impl Role for Acceptor {
             (ToAcceptor::Status { request }, NodeId::Client(from)) => {
                 effects.send(from, ToClient::Status { request, status: Status::Acceptor(self.on_status()) });
             }
-            (message, from) if self.durable.cluster().is_some() => {
+            (message, from) if self.takes_part() => {
                 return self.on_open_message(from, message, effects);
             }
             (_, from) => self.ignore_until_open(from),

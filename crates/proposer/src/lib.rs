@@ -10,7 +10,9 @@ pub mod healing;
 pub mod leading;
 pub mod phase;
 pub mod pipeline;
+pub mod readmission;
 pub mod safe_value;
+mod status;
 
 use std::collections::BTreeSet;
 
@@ -18,17 +20,16 @@ use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::hello::Standing;
 use synod_protocol::message::{
-    Accepted, Fetched, NotTaken, PhaseName, Propose, ProposerStatus, Status, ToAcceptor, ToClient, ToLearner,
-    ToProposer,
+    Accepted, Fetched, NotTaken, Propose, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
 use synod_protocol::tuning::Tuning;
-use synod_protocol::{AcceptorId, Ballot, ClientId, LearnerId, NodeId, ProposerId, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, Ballot, Incarnations, LearnerId, NodeId, ProposerId, QuorumSystem, Slot};
 use tracing::{debug, info, warn};
 
 use leading::{Leading, Unfit};
-use phase::{Preparing, Probing};
-use safe_value::Inheritance;
+use phase::{Found, Preparing, Probing};
+use readmission::Replacement;
 
 /// What a proposer is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +94,10 @@ pub struct Proposer {
     leader_alive: bool,
     /// Learners that are connected and have subscribed.
     learners: BTreeSet<LearnerId>,
+    /// Which disks were replaced (S12), as promises have told in this life.
+    incarnations: Incarnations,
+    /// The disk that the current ballot was begun to readmit.
+    replacement: Option<Replacement>,
 }
 
 impl Proposer {
@@ -109,6 +114,8 @@ impl Proposer {
             highest_ballot: Ballot::NONE,
             leader_alive: false,
             learners: BTreeSet::new(),
+            incarnations: Incarnations::default(),
+            replacement: None,
         }
     }
 
@@ -128,9 +135,12 @@ impl Proposer {
         }
     }
 
-    fn lead(&mut self, ballot: Ballot, inheritance: Inheritance, effects: &mut Out) {
-        let leading = Box::new(Leading::new(ballot, inheritance));
+    fn lead(&mut self, ballot: Ballot, found: Found, effects: &mut Out) {
+        let leading = Box::new(Leading::new(ballot, found, self.replacement));
         leading.announce();
+        if let Some(readmitting) = &leading.readmitting {
+            readmitting.ask(&self.config.quorums, effects);
+        }
         self.phase = Phase::Leading(leading);
         let tuning = &self.config.tuning;
         effects.cancel_timer(Timer::PrepareTimeout);
@@ -150,6 +160,7 @@ impl Proposer {
     /// Leaves Phase 1 or the lead. What waits is refused; what is in flight stays unknown to this proposer.
     fn step_down(&mut self, effects: &mut Out) {
         let old = std::mem::replace(&mut self.phase, Phase::Probing(Probing::after(self.probes)));
+        self.replacement = None;
         for timer in [Timer::Resend, Timer::PrepareTimeout, Timer::Heartbeat, Timer::Heal, Timer::Check] {
             effects.cancel_timer(timer);
         }
@@ -237,33 +248,6 @@ impl Proposer {
             self.prepare(effects);
         }
     }
-
-    fn on_status(&self, from: ClientId, request: u64, effects: &mut Out) {
-        let mut status = ProposerStatus {
-            phase: PhaseName::Probing,
-            ballot: self.highest_ballot,
-            chosen: Slot::ZERO,
-            in_flight: 0,
-            queued_bytes: 0,
-            retained_bytes: 0,
-            learners: self.learners.iter().copied().collect(),
-            held: Vec::new(),
-        };
-        match &self.phase {
-            Phase::Probing(_) => {}
-            Phase::Preparing(_) => status.phase = PhaseName::Preparing,
-            Phase::Leading(leading) => {
-                status.phase = PhaseName::Leading;
-                status.ballot = leading.ballot;
-                status.chosen = leading.pipeline.chosen();
-                status.in_flight = leading.pipeline.in_flight() as u64;
-                status.queued_bytes = leading.pipeline.waiting_bytes();
-                status.retained_bytes = leading.pipeline.retained_bytes();
-                status.held = leading.healing.held().collect();
-            }
-        }
-        effects.send(from, ToClient::Status { request, status: Status::Proposer(status) });
-    }
 }
 
 fn refuse(from: NodeId, tag: u64, reason: NotTaken, effects: &mut Out) {
@@ -310,6 +294,10 @@ impl Role for Proposer {
                 self.on_subscribe(from, next, effects)
             }
             (ToProposer::Settle { slot }, NodeId::Learner(_)) => self.on_settle(slot),
+            (ToProposer::Admitted(admitted), NodeId::Acceptor(from)) => self.on_admitted(from, admitted),
+            (ToProposer::Readmit { request, acceptor, disk }, NodeId::Client(from)) => {
+                self.on_readmit(from, request, Replacement { acceptor, disk }, effects);
+            }
             (ToProposer::Status { request }, NodeId::Client(from)) => self.on_status(from, request, effects),
             (
                 ToProposer::Promise(_)
@@ -320,6 +308,8 @@ impl Role for Proposer {
                 | ToProposer::Propose(_)
                 | ToProposer::Subscribe { .. }
                 | ToProposer::Settle { .. }
+                | ToProposer::Admitted(_)
+                | ToProposer::Readmit { .. }
                 | ToProposer::Status { .. },
                 from,
             ) => return Err(Misdirected::new(from, "another role sends this message")),
@@ -382,6 +372,10 @@ impl Role for Proposer {
 
     fn standing(&self) -> Standing {
         Standing::default()
+    }
+
+    fn incarnations(&self) -> Option<&Incarnations> {
+        Some(&self.incarnations)
     }
 }
 

@@ -3,12 +3,13 @@
 use synod_protocol::command::{BatchBuilder, Command};
 use synod_protocol::message::{Accept, Message, Promise, Vote};
 use synod_protocol::role::{NothingToPersist, TimerOrder};
-use synod_protocol::{SlotRange, Value};
+use synod_protocol::{ClientId, DiskId, SlotRange, Value};
 
 use super::*;
 
 mod leading;
 
+const DISK: DiskId = DiskId(1);
 const L1: NodeId = NodeId::Learner(LearnerId(1));
 const C7: NodeId = NodeId::Client(ClientId(7));
 
@@ -104,6 +105,8 @@ impl World {
 fn promise(ballot: Ballot, held: u64, votes: &[Vote]) -> ToProposer {
     ToProposer::Promise(Promise {
         ballot,
+        disk: DISK,
+        incarnations: Incarnations::default(),
         floor: Slot(1),
         held: Slot(held),
         after: Slot(held),
@@ -116,7 +119,7 @@ fn promise(ballot: Ballot, held: u64, votes: &[Vote]) -> ToProposer {
 fn accepted(ballot: Ballot, slots: &[u64], held: u64) -> ToProposer {
     let mut ranges = Vec::new();
     slots.iter().for_each(|slot| SlotRange::push(&mut ranges, Slot(*slot)));
-    ToProposer::Accepted(Accepted { ballot, slots: ranges, held: Slot(held) })
+    ToProposer::Accepted(Accepted { ballot, disk: DISK, slots: ranges, held: Slot(held) })
 }
 
 fn batch(commands: u32) -> Value {

@@ -233,6 +233,7 @@ payload!(
         | ToAcceptor::Probe { .. }
         | ToAcceptor::QuorumRead { .. }
         | ToAcceptor::Fetch(_)
+        | ToAcceptor::Admit(_)
         | ToAcceptor::Form { .. }
         | ToAcceptor::Status { .. }
 );
@@ -249,6 +250,8 @@ payload!(
         | ToProposer::ProbeReply { .. }
         | ToProposer::Subscribe { .. }
         | ToProposer::Settle { .. }
+        | ToProposer::Admitted(_)
+        | ToProposer::Readmit { .. }
         | ToProposer::Status { .. }
 );
 

@@ -76,6 +76,7 @@ impl AcceptorCell {
             | ToAcceptor::Probe { .. }
             | ToAcceptor::QuorumRead { .. }
             | ToAcceptor::Fetch(_)
+            | ToAcceptor::Admit(_)
             | ToAcceptor::Form { .. }
             | ToAcceptor::Status { .. } => false,
         };

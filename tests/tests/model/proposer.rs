@@ -278,6 +278,8 @@ impl ProposerCell {
             | ToProposer::Propose(_)
             | ToProposer::Subscribe { .. }
             | ToProposer::Settle { .. }
+            | ToProposer::Admitted(_)
+            | ToProposer::Readmit { .. }
             | ToProposer::Status { .. } => false,
         };
         over && {
