@@ -24,7 +24,7 @@ use synod_protocol::hello::Standing;
 use synod_protocol::message::{LearnerStatus, Status, ToClient, ToLearner};
 use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
 use synod_protocol::tuning::Tuning;
-use synod_protocol::{Ballot, LearnerId, NodeId, ProposerId, QuorumSystem};
+use synod_protocol::{Ballot, Incarnations, LearnerId, NodeId, ProposerId, QuorumSystem};
 use synod_store::{MemoryStorage, StateMachine, Storage};
 use tracing::info;
 
