@@ -9,10 +9,10 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use synod_planted::Bug;
-use synod_protocol::message::Formation;
+use synod_protocol::message::{Admission, Admit, Formation};
 use synod_protocol::value::Entry;
 use synod_protocol::wire::Payload;
-use synod_protocol::{AcceptorId, Ballot, ClusterId, DiskId, Slot, SlotRange, Value};
+use synod_protocol::{AcceptorId, Ballot, ClusterId, DiskId, Incarnations, Slot, SlotRange, Value};
 
 use crate::vote::{Kept, Voted};
 
@@ -52,6 +52,23 @@ pub enum Record {
         /// First slot kept.
         floor: Slot,
     },
+    /// Another acceptor's disk was replaced (S12): from this ballot on another one counts.
+    Readmitted {
+        /// The ballot, the acceptor, its new disk; like a vote, it raises the promise.
+        admit: Admit,
+    },
+    /// This disk replaces a lost one, and waits (S12).
+    Replaced {
+        /// This acceptor's disk.
+        disk: DiskId,
+    },
+    /// Readmitted: takes part from here on, with nothing below the floor and nothing voted (S12).
+    Entered {
+        /// What the leader granted.
+        admission: Admission,
+        /// The cluster's name, which follows from it and the fixed parameters.
+        cluster: ClusterId,
+    },
 }
 
 impl Payload for Record {
@@ -61,7 +78,10 @@ impl Payload for Record {
             Record::Prepared { .. }
             | Record::Opened { .. }
             | Record::Promised { .. }
-            | Record::Truncated { .. } => {}
+            | Record::Truncated { .. }
+            | Record::Readmitted { .. }
+            | Record::Replaced { .. }
+            | Record::Entered { .. } => {}
         }
     }
 
@@ -71,7 +91,10 @@ impl Payload for Record {
             Record::Prepared { .. }
             | Record::Opened { .. }
             | Record::Promised { .. }
-            | Record::Truncated { .. } => {}
+            | Record::Truncated { .. }
+            | Record::Readmitted { .. }
+            | Record::Replaced { .. }
+            | Record::Entered { .. } => {}
         }
     }
 }
@@ -83,13 +106,15 @@ pub struct Head {
     pub acceptor: AcceptorId,
     /// Identity (S12); changes twice in a disk's life.
     pub formation: Formation,
+    /// Which disks were replaced (S12); rows are only added, or give way to newer ones.
+    pub incarnations: Incarnations,
     /// No lower ballot is answered with a promise or a vote; never falls.
     pub promised: Ballot,
     /// First slot kept.
     pub floor: Slot,
     /// Every slot up to it is below the floor, or voted on here and known chosen; never falls.
     pub held: Slot,
-    /// Highest slot voted on; the slot below the floor before any vote.
+    /// Highest slot voted on, here or perhaps on a lost disk that this one replaces; the slot below the floor before any vote.
     pub highest: Slot,
     /// Records applied in this disk's life; a hello tells with it how far the disk has come.
     pub position: u64,
@@ -101,6 +126,7 @@ impl Head {
         Head {
             acceptor,
             formation: Formation::Empty,
+            incarnations: Incarnations::default(),
             promised: Ballot::NONE,
             floor: Slot::FIRST,
             held: Slot::ZERO,
@@ -145,6 +171,12 @@ impl Head {
                 }
                 self.highest = self.highest.max(floor.previous());
             }
+            Record::Readmitted { admit } => self.readmitted(admit),
+            Record::Replaced { disk } => {
+                assert!(self.formation == Formation::Empty, "S12: replaces a disk, was {:?}", self.formation);
+                self.formation = Formation::Replaced { disk: *disk };
+            }
+            Record::Entered { admission, cluster } => self.enter(admission, *cluster),
         }
     }
 
@@ -327,7 +359,12 @@ impl Durable {
                     self.memory_bytes -= lowest.remove().value.memory_bytes();
                 }
             }
-            Record::Prepared { .. } | Record::Opened { .. } | Record::Promised { .. } => {}
+            Record::Prepared { .. }
+            | Record::Opened { .. }
+            | Record::Promised { .. }
+            | Record::Readmitted { .. }
+            | Record::Replaced { .. }
+            | Record::Entered { .. } => {}
         }
     }
 }

@@ -43,7 +43,12 @@ impl Index {
                     self.forget(place);
                 }
             }
-            Record::Prepared { .. } | Record::Opened { .. } | Record::Promised { .. } => {}
+            Record::Prepared { .. }
+            | Record::Opened { .. }
+            | Record::Promised { .. }
+            | Record::Readmitted { .. }
+            | Record::Replaced { .. }
+            | Record::Entered { .. } => {}
         }
     }
 

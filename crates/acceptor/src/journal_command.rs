@@ -137,7 +137,10 @@ fn value_bytes(record: &Record) -> usize {
         Record::Prepared { .. }
         | Record::Opened { .. }
         | Record::Promised { .. }
-        | Record::Truncated { .. } => 0,
+        | Record::Truncated { .. }
+        | Record::Readmitted { .. }
+        | Record::Replaced { .. }
+        | Record::Entered { .. } => 0,
     }
 }
 
@@ -158,6 +161,13 @@ fn record_text(record: &Record) -> String {
             )
         }
         Record::Truncated { floor } => format!("floor {floor}"),
+        Record::Readmitted { admit } => {
+            format!("readmitted {} with disk {} at {}", admit.acceptor, admit.disk, admit.ballot)
+        }
+        Record::Replaced { disk } => format!("replaces a lost disk, as disk {disk}"),
+        Record::Entered { admission, cluster } => {
+            format!("entered cluster {cluster} at {}, floor {}", admission.admit.ballot, admission.floor)
+        }
     }
 }
 
@@ -176,6 +186,19 @@ fn record_json(record: &Record) -> Json {
             "bytes": value_bytes(record),
         }),
         Record::Truncated { floor } => json!({ "kind": "truncated", "floor": floor.0 }),
+        Record::Readmitted { admit } => json!({
+            "kind": "readmitted",
+            "ballot": admit.ballot.to_string(),
+            "acceptor": admit.acceptor.to_string(),
+            "disk": admit.disk.to_string(),
+        }),
+        Record::Replaced { disk } => json!({ "kind": "replaced", "disk": disk.to_string() }),
+        Record::Entered { admission, cluster } => json!({
+            "kind": "entered",
+            "ballot": admission.admit.ballot.to_string(),
+            "cluster": cluster.to_string(),
+            "floor": admission.floor.0,
+        }),
     }
 }
 

@@ -4,13 +4,14 @@
 //! value is chosen by itself. Holds [`Durable`] state, changed only through records, and the little that a crash may take: whether
 //! the leader is silent, and the answer that grows during one batch. Upholds S1, S2, S4 (its half), S6 (held prefix), S11
 //! (what it drops, and when) and S12. Memory is an index: values of old votes are on disk only, and holes in messages stand for them. Absent
-//! on purpose: readmission, clocks, files and sockets.
+//! on purpose: clocks, files and sockets.
 
 pub mod durable;
 mod formation;
 mod index;
 pub mod inspect;
 pub mod keeper;
+mod readmission;
 mod replay;
 mod room;
 pub mod vote;
@@ -21,11 +22,11 @@ use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::hello::Standing;
 use synod_protocol::message::{
-    Accept, Accepted, AcceptorStatus, Fetch, Fetched, Promise, Status, ToAcceptor, ToClient, ToLearner,
-    ToProposer, Vote,
+    Accept, Accepted, AcceptorStatus, Fetch, Fetched, Formation, Promise, Status, ToAcceptor, ToClient,
+    ToLearner, ToProposer, Vote,
 };
 use synod_protocol::role::{Delay, Effects, Misdirected, Role};
-use synod_protocol::{AcceptorId, Ballot, NodeId, ProposerId, Slot, SlotRange};
+use synod_protocol::{AcceptorId, Ballot, DiskId, NodeId, ProposerId, Slot, SlotRange};
 use tracing::{debug, error, info, warn};
 
 pub use durable::{Durable, Head, Record};
@@ -113,11 +114,21 @@ impl Acceptor {
         let forgotten = match record {
             Record::Promised { .. } => synod_planted::is(Bug::PromiseNotPersisted),
             Record::Voted { .. } => synod_planted::is(Bug::VoteNotPersisted),
-            Record::Prepared { .. } | Record::Opened { .. } | Record::Truncated { .. } => false,
+            Record::Prepared { .. }
+            | Record::Opened { .. }
+            | Record::Truncated { .. }
+            | Record::Readmitted { .. }
+            | Record::Replaced { .. }
+            | Record::Entered { .. } => false,
         };
         if !forgotten {
             effects.persist(record);
         }
+    }
+
+    /// The disk that it speaks of; only asked once it has one.
+    fn disk(&self) -> DiskId {
+        self.durable.head().formation.disk().unwrap_or(DiskId(0))
     }
 
     fn on_prepare(&mut self, from: ProposerId, ballot: Ballot, after: Slot, effects: &mut Out) {
@@ -143,8 +154,17 @@ impl Acceptor {
             (floor, held) = (Slot::FIRST, Slot::ZERO);
         }
         let after = after.max(held);
-        let mut promise =
-            Promise { ballot, floor, held, after, upto: after, complete: true, votes: Vec::new() };
+        let mut promise = Promise {
+            ballot,
+            disk: self.disk(),
+            incarnations: self.durable.head().incarnations.clone(),
+            floor,
+            held,
+            after,
+            upto: after,
+            complete: true,
+            votes: Vec::new(),
+        };
         let (mut bytes, mut fills) = (0, Fills::new());
         for (slot, voted) in self.durable.votes_above(after) {
             if bytes >= self.config.chunk_bytes {
@@ -201,7 +221,8 @@ impl Acceptor {
             self.record(Record::Voted { ballot, held, entries }, effects);
         }
         let Head { held, floor, .. } = *self.durable.head();
-        self.answer = Some(Accepted { ballot, slots, held, floor, full: self.room.is_full() });
+        let (disk, full) = (self.disk(), self.room.is_full());
+        self.answer = Some(Accepted { ballot, disk, slots, held, floor, full });
         self.heard_leader(effects);
     }
 
@@ -236,7 +257,9 @@ impl Acceptor {
     }
 
     fn on_quorum_read(&self, from: synod_protocol::LearnerId, round: u64, effects: &mut Out) {
-        effects.send(from, ToLearner::QuorumReadReply { round, highest: self.durable.head().highest });
+        let Head { highest, incarnations, .. } = self.durable.head();
+        let (highest, incarnations) = (*highest, incarnations.clone());
+        effects.send(from, ToLearner::QuorumReadReply { round, highest, disk: self.disk(), incarnations });
     }
 
     fn on_fetch(&self, fetch: Fetch) -> (Fetched, Fills) {
@@ -268,6 +291,11 @@ impl Acceptor {
         }
     }
 
+    fn takes_part(&self) -> bool {
+        let waits = matches!(self.durable.head().formation, Formation::Replaced { .. });
+        self.durable.cluster().is_some() || (waits && synod_planted::is(Bug::ReplacedDiskAnswers))
+    }
+
     /// A disk that isn't open must not vote, nor tell votes (S12).
     fn ignore_until_open(&self, from: NodeId) {
         debug!(%from, formation = ?self.durable.head().formation, "not open: answers only formation and status");
@@ -297,6 +325,10 @@ impl Acceptor {
                 }
                 self.on_accept(from, accept, effects);
             }
+            (ToAcceptor::Admit(admit), NodeId::Proposer(from)) => {
+                own_ballot(from, admit.ballot)?;
+                self.on_admit(from, admit, effects)?;
+            }
             (ToAcceptor::Probe { probe }, NodeId::Proposer(from)) => self.on_probe(from, probe, effects),
             (ToAcceptor::QuorumRead { round }, NodeId::Learner(from)) => {
                 self.on_quorum_read(from, round, effects)
@@ -315,6 +347,7 @@ impl Acceptor {
                 | ToAcceptor::Probe { .. }
                 | ToAcceptor::QuorumRead { .. }
                 | ToAcceptor::Fetch(_)
+                | ToAcceptor::Admit(_)
                 | ToAcceptor::Form { .. }
                 | ToAcceptor::Status { .. },
                 from,
@@ -343,7 +376,8 @@ impl Role for Acceptor {
             warn!(
                 formation = ?self.durable.head().formation,
                 "its disk isn't open in any cluster, so it votes on nothing: form a new cluster with `synod admin form`; in a \
-                 cluster that is formed already this disk was lost or replaced, and must be readmitted"
+                 cluster that is formed already this disk was lost or replaced, and must be readmitted: \
+                 `synod admin readmit-acceptor` (it votes on nothing before)"
             );
         }
         // A leader that was alive before the restart is given a whole election timeout to be heard again.
@@ -363,7 +397,7 @@ impl Role for Acceptor {
             (ToAcceptor::Status { request }, NodeId::Client(from)) => {
                 effects.send(from, ToClient::Status { request, status: Status::Acceptor(self.on_status()) });
             }
-            (message, from) if self.durable.cluster().is_some() => {
+            (message, from) if self.takes_part() => {
                 return self.on_open_message(from, message, effects);
             }
             (_, from) => self.ignore_until_open(from),

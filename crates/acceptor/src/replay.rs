@@ -151,6 +151,9 @@ pub(crate) fn check_parameters(durable: &Durable, parameters: u64) -> Result<(),
         {
             Err(ForeignJournal::OtherParameters)
         }
-        Formation::Empty | Formation::Prepared { .. } | Formation::Open { .. } => Ok(()),
+        Formation::Empty
+        | Formation::Prepared { .. }
+        | Formation::Replaced { .. }
+        | Formation::Open { .. } => Ok(()),
     }
 }

@@ -269,7 +269,7 @@ fn s6_fetch_serves_the_held_prefix_alone() {
 fn s10_a_quorum_read_tells_the_highest_slot_voted_on() {
     let mut world = World::open();
     let highest = |world: &mut World| match world.one(L1, ToAcceptor::QuorumRead { round: 3 }) {
-        Some(Message::Learner(ToLearner::QuorumReadReply { round: 3, highest })) => highest.0,
+        Some(Message::Learner(ToLearner::QuorumReadReply { round: 3, highest, .. })) => highest.0,
         other => panic!("not an answer to a quorum read: {other:?}"),
     };
     assert_eq!(highest(&mut world), 0);

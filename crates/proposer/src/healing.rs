@@ -61,6 +61,11 @@ impl Healing {
         *known = held.max(*known);
     }
 
+    /// The held prefix that `acceptor` has told in this ballot.
+    pub fn held_of(&self, acceptor: AcceptorId) -> Slot {
+        self.held.get(&acceptor).copied().unwrap_or_default()
+    }
+
     /// The held prefixes told in this ballot.
     pub fn held(&self) -> impl Iterator<Item = (AcceptorId, Slot)> {
         self.held.iter().map(|(acceptor, held)| (*acceptor, *held))

@@ -6,17 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use synod_planted::Bug;
 use synod_protocol::message::{Accept, Accepted, Chosen, Fetch, ToAcceptor, ToLearner};
 use synod_protocol::tuning::Tuning;
 use synod_protocol::value::Entry;
-use synod_protocol::{AcceptorId, Ballot, LearnerId, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, Ballot, DiskId, Incarnations, LearnerId, QuorumSystem, Slot};
 use tracing::{debug, info};
 
-use crate::Out;
 use crate::floor::Reports;
 use crate::healing::{Healing, Remedy, Supply};
+use crate::phase::Found;
 use crate::pipeline::Pipeline;
-use crate::safe_value::Inheritance;
+use crate::readmission::{Readmitting, Replacement};
+use crate::{Out, ignore_stale};
 
 /// Checks without a learner after which a leader steps down.
 const LONELY_CHECKS: u64 = 5;
@@ -30,6 +32,10 @@ pub struct Leading {
     pub pipeline: Pipeline,
     /// Acceptors that are behind.
     pub healing: Healing,
+    /// The readmission that this ballot was begun for.
+    pub readmitting: Option<Readmitting>,
+    /// Which disks were replaced, as Phase 1 found: their votes don't count (S12).
+    incarnations: Incarnations,
     /// Acceptors that have answered in this ballot since the last check.
     heard: BTreeSet<AcceptorId>,
     /// Acceptors that had answered in the period before the last check.
@@ -61,13 +67,17 @@ pub enum Unfit {
 
 impl Leading {
     /// The leadership of `ballot`, with what its Phase 1 found.
-    pub fn new(ballot: Ballot, inheritance: Inheritance) -> Leading {
-        let Inheritance { chosen, floor, .. } = inheritance;
+    pub fn new(ballot: Ballot, found: Found, replacement: Option<Replacement>) -> Leading {
+        let (chosen, floor) = (found.inheritance.chosen, found.inheritance.floor);
         assert!(floor <= chosen.next(), "S11: floor {floor}, but chosen up to {chosen}");
+        let known = found.incarnations.clone();
+        let incarnations = replacement.map_or(known.clone(), |replacement| replacement.seat(ballot, known));
         Leading {
             ballot,
-            pipeline: Pipeline::new(inheritance),
+            readmitting: replacement.map(|replacement| Readmitting::new(ballot, replacement, &found)),
+            pipeline: Pipeline::new(found.inheritance),
             healing: Healing::default(),
+            incarnations,
             heard: BTreeSet::new(),
             heard_before: BTreeSet::new(),
             lonely: 0,
@@ -80,6 +90,19 @@ impl Leading {
         }
     }
 
+    /// Which disks were replaced, as Phase 1 found.
+    pub fn incarnations(&self) -> &Incarnations {
+        &self.incarnations
+    }
+
+    /// Whether `disk` was replaced as the disk of `acceptor`, as Phase 1 found (S12).
+    pub fn is_older(&self, acceptor: AcceptorId, disk: DiskId) -> bool {
+        let readmitted = self.readmitting.as_ref().is_some_and(|now| now.replacement().acceptor == acceptor);
+        let counted_by_mistake = synod_planted::is(Bug::OlderVoteCounts)
+            || (synod_planted::is(Bug::ReadmissionUnseated) && readmitted);
+        self.incarnations.is_older(acceptor, disk) && !counted_by_mistake
+    }
+
     /// Votes, or an answer to a heartbeat, of this ballot.
     pub fn on_accepted(
         &mut self,
@@ -88,6 +111,9 @@ impl Leading {
         quorums: &QuorumSystem,
         tuning: &Tuning,
     ) {
+        if self.is_older(from, accepted.disk) {
+            return ignore_stale(from, "votes on a disk that was replaced (S12: they don't count)");
+        }
         self.heard.insert(from);
         self.healing.note_held(from, accepted.held);
         match accepted.full {
@@ -191,6 +217,9 @@ impl Leading {
         for (acceptor, entries) in self.pipeline.resend(quorums) {
             debug!(ballot = %self.ballot, %acceptor, slots = entries.len(), "sends again");
             self.send_accept(acceptor, entries, effects);
+        }
+        if let Some(readmitting) = &self.readmitting {
+            readmitting.ask(quorums, effects);
         }
     }
 

@@ -12,6 +12,7 @@ pub mod healing;
 pub mod leading;
 pub mod phase;
 pub mod pipeline;
+pub mod readmission;
 mod requests;
 pub mod safe_value;
 
@@ -23,14 +24,14 @@ use synod_protocol::hello::Standing;
 use synod_protocol::message::{Accepted, Fetched, NotTaken, ToAcceptor, ToProposer};
 use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
 use synod_protocol::tuning::Tuning;
-use synod_protocol::{AcceptorId, Ballot, LearnerId, NodeId, ProposerId, QuorumSystem};
+use synod_protocol::{AcceptorId, Ballot, Incarnations, LearnerId, NodeId, ProposerId, QuorumSystem};
 use tracing::{debug, info, warn};
 
 use floor::Reports;
 use leading::{Leading, Unfit};
-use phase::{Preparing, Probing};
+use phase::{Found, Preparing, Probing};
+use readmission::Replacement;
 use requests::refuse;
-use safe_value::Inheritance;
 
 /// What a proposer is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +106,10 @@ pub struct Proposer {
     learners: BTreeSet<LearnerId>,
     /// What the configured learners have synced and pinned.
     reports: Reports,
+    /// Which disks were replaced (S12), as promises have told in this life.
+    incarnations: Incarnations,
+    /// The disk that the current ballot was begun to readmit.
+    replacement: Option<Replacement>,
 }
 
 impl Proposer {
@@ -123,6 +128,8 @@ impl Proposer {
             highest_ballot: Ballot::NONE,
             leader_alive: false,
             learners: BTreeSet::new(),
+            incarnations: Incarnations::default(),
+            replacement: None,
         }
     }
 
@@ -142,9 +149,12 @@ impl Proposer {
         }
     }
 
-    fn lead(&mut self, ballot: Ballot, inheritance: Inheritance, effects: &mut Out) {
-        let leading = Box::new(Leading::new(ballot, inheritance));
+    fn lead(&mut self, ballot: Ballot, found: Found, effects: &mut Out) {
+        let leading = Box::new(Leading::new(ballot, found, self.replacement));
         leading.announce();
+        if let Some(readmitting) = &leading.readmitting {
+            readmitting.ask(&self.config.quorums, effects);
+        }
         self.phase = Phase::Leading(leading);
         let tuning = &self.config.tuning;
         effects.cancel_timer(Timer::PrepareTimeout);
@@ -165,6 +175,7 @@ impl Proposer {
     /// Leaves Phase 1 or the lead. What waits is refused; what is in flight stays unknown to this proposer.
     fn step_down(&mut self, effects: &mut Out) {
         let old = std::mem::replace(&mut self.phase, Phase::Probing(Probing::after(self.probes)));
+        self.replacement = None;
         for timer in [Timer::Resend, Timer::PrepareTimeout, Timer::Heartbeat, Timer::Heal, Timer::Check] {
             effects.cancel_timer(timer);
         }
@@ -267,6 +278,10 @@ impl Role for Proposer {
                 self.on_subscribe(from, next, synced, pinned, effects);
             }
             (ToProposer::Settle { slot }, NodeId::Learner(_)) => self.on_settle(slot),
+            (ToProposer::Admitted(admitted), NodeId::Acceptor(from)) => self.on_admitted(from, admitted),
+            (ToProposer::Readmit { request, acceptor, disk }, NodeId::Client(from)) => {
+                self.on_readmit(from, request, Replacement { acceptor, disk }, effects);
+            }
             (ToProposer::Status { request }, NodeId::Client(from)) => self.on_status(from, request, effects),
             (
                 ToProposer::Promise(_)
@@ -277,6 +292,8 @@ impl Role for Proposer {
                 | ToProposer::Propose(_)
                 | ToProposer::Subscribe { .. }
                 | ToProposer::Settle { .. }
+                | ToProposer::Admitted(_)
+                | ToProposer::Readmit { .. }
                 | ToProposer::Status { .. },
                 from,
             ) => return Err(Misdirected::new(from, "another role sends this message")),
@@ -340,6 +357,10 @@ impl Role for Proposer {
 
     fn standing(&self) -> Standing {
         Standing::default()
+    }
+
+    fn incarnations(&self) -> Option<&Incarnations> {
+        Some(&self.incarnations)
     }
 }
 

@@ -3,13 +3,14 @@
 use synod_protocol::command::{BatchBuilder, Command};
 use synod_protocol::message::{Accept, Message, Promise, Propose, ToClient, ToLearner, Vote};
 use synod_protocol::role::{NothingToPersist, TimerOrder};
-use synod_protocol::{ClientId, Slot, SlotRange, Value};
+use synod_protocol::{ClientId, DiskId, Slot, SlotRange, Value};
 
 use super::*;
 
 mod leading;
 mod truncation;
 
+const DISK: DiskId = DiskId(1);
 const L1: NodeId = NodeId::Learner(LearnerId(1));
 const C7: NodeId = NodeId::Client(ClientId(7));
 
@@ -111,6 +112,8 @@ impl World {
 fn promise(ballot: Ballot, held: u64, votes: &[Vote]) -> ToProposer {
     ToProposer::Promise(Promise {
         ballot,
+        disk: DISK,
+        incarnations: Incarnations::default(),
         floor: Slot(1),
         held: Slot(held),
         after: Slot(held),
@@ -125,6 +128,7 @@ fn accepted(ballot: Ballot, slots: &[u64], held: u64) -> ToProposer {
     slots.iter().for_each(|slot| SlotRange::push(&mut ranges, Slot(*slot)));
     ToProposer::Accepted(Accepted {
         ballot,
+        disk: DISK,
         slots: ranges,
         held: Slot(held),
         floor: Slot::FIRST,

@@ -2,25 +2,30 @@
 //!
 //! | to | messages |
 //! |---|---|
-//! | acceptor | Prepare, Accept, Probe, QuorumRead, Fetch, Form, Status |
-//! | proposer | Promise, Nack, Accepted, ProbeReply, Fetched, Propose, Subscribe, Settle, Status |
+//! | acceptor | Prepare, Accept, Probe, QuorumRead, Fetch, Admit, Form, Status |
+//! | proposer | Promise, Nack, Accepted, ProbeReply, Fetched, Propose, Subscribe, Settle, Admitted, Readmit, Status |
 //! | learner | Chosen, Fetched, QuorumReadReply, Refused, Fetch, Attach, Read, Forward, Status |
-//! | client | Opened, Attached, Replies, ReadReplies, Refused, Formed, Status |
+//! | client | Opened, Attached, Replies, ReadReplies, Refused, Formed, Readmission, Status |
 //!
 //! Every message may be lost, repeated or reordered; each handler says what it does then.
 
 mod formation;
+mod readmission;
 mod status;
+mod votes;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Opened, Reply, SessionId};
-use crate::ids::{AcceptorId, Ballot, ClientId, LearnerId, NodeId, ProposerId, Slot, SlotRange};
+use crate::ids::{AcceptorId, Ballot, ClientId, DiskId, LearnerId, NodeId, ProposerId, Slot};
+use crate::incarnations::Incarnations;
 use crate::value::{Entry, Value};
 
 pub use formation::{FormStep, Formation};
+pub use readmission::{Admission, Admit, Admitted, Founding, Readmission};
 pub use status::{AcceptorStatus, LearnerStatus, PhaseName, ProposerStatus, Status};
+pub use votes::{Accepted, Promise, Vote};
 
 /// What an acceptor receives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +51,8 @@ pub enum ToAcceptor {
     },
     /// Chosen values from `first` on, please.
     Fetch(Fetch),
+    /// Another acceptor's disk was replaced: record it (S12).
+    Admit(Admit),
     /// A step of formation (S12).
     Form {
         /// Comes back in the answer.
@@ -136,56 +143,22 @@ pub enum ToProposer {
         /// The slot.
         slot: Slot,
     },
+    /// An acceptor's answer to Admit.
+    Admitted(Admitted),
+    /// An acceptor's disk was replaced by this one: readmit it, or tell how far that is (S12).
+    Readmit {
+        /// Comes back in the answer.
+        request: u64,
+        /// Whose disk.
+        acceptor: AcceptorId,
+        /// The new disk, which the acceptor has synced.
+        disk: DiskId,
+    },
     /// How are you?
     Status {
         /// Comes back in the answer.
         request: u64,
     },
-}
-
-/// An acceptor's promise, or a chunk of it (S4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Promise {
-    /// The ballot promised.
-    pub ballot: Ballot,
-    /// First slot kept.
-    pub floor: Slot,
-    /// Held prefix: every slot up to it is below the floor, or held here and known chosen.
-    pub held: Slot,
-    /// This chunk tells every vote above this slot ...
-    pub after: Slot,
-    /// ... up to this one, included; without an end when `complete`.
-    pub upto: Slot,
-    /// Whether there are no votes above `upto`.
-    pub complete: bool,
-    /// The votes, in slot order.
-    pub votes: Vec<Vote>,
-}
-
-/// A vote: the value and the ballot at which it was cast.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Vote {
-    /// The slot.
-    pub slot: Slot,
-    /// The ballot of the vote.
-    pub ballot: Ballot,
-    /// The value voted for.
-    pub value: Value,
-}
-
-/// Votes cast: exact slots at one ballot (S2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Accepted {
-    /// The ballot.
-    pub ballot: Ballot,
-    /// The slots voted on; empty in the answer to a heartbeat.
-    pub slots: Vec<SlotRange>,
-    /// The acceptor's held prefix.
-    pub held: Slot,
-    /// First slot that it keeps.
-    pub floor: Slot,
-    /// Its disk is full: it votes on nothing new until there is room again.
-    pub full: bool,
 }
 
 /// Commands to be chosen.
@@ -227,6 +200,10 @@ pub enum ToLearner {
         round: u64,
         /// The highest slot it voted on.
         highest: Slot,
+        /// The disk that says so.
+        disk: DiskId,
+        /// Which disks were replaced, as far as the acceptor knows (S12); empty as formed.
+        incarnations: Incarnations,
     },
     /// A proposer didn't take forwarded commands.
     Refused {
@@ -328,6 +305,13 @@ pub enum ToClient {
         formation: Formation,
         /// Why the step was refused, for a person to read.
         refused: Option<String>,
+    },
+    /// A proposer's answer to Readmit.
+    Readmission {
+        /// The request answered.
+        request: u64,
+        /// How far it is.
+        readmission: Readmission,
     },
     /// The answer to Status.
     Status {

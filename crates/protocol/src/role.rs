@@ -11,6 +11,7 @@ use synod_planted::Bug;
 
 use crate::hello::Standing;
 use crate::ids::{NodeId, Slot};
+use crate::incarnations::Incarnations;
 use crate::message::{Address, Message};
 use crate::value::Value;
 use crate::wire;
@@ -49,6 +50,12 @@ pub trait Role {
 
     /// What this role says of itself in a hello; only asked when nothing is unreleased.
     fn standing(&self) -> Standing;
+
+    /// Which acceptors' disks were replaced (S12), as far as it knows; nothing for a role that counts no quorums. The shell uses
+    /// no connection to an acceptor with a disk that was replaced.
+    fn incarnations(&self) -> Option<&Incarnations> {
+        None
+    }
 }
 
 /// A message that its sender had no business sending here; the connection is closed, nothing else changes.

@@ -243,6 +243,7 @@ payload!(
         | ToAcceptor::Probe { .. }
         | ToAcceptor::QuorumRead { .. }
         | ToAcceptor::Fetch(_)
+        | ToAcceptor::Admit(_)
         | ToAcceptor::Form { .. }
         | ToAcceptor::Status { .. }
 );
@@ -259,6 +260,8 @@ payload!(
         | ToProposer::ProbeReply { .. }
         | ToProposer::Subscribe { .. }
         | ToProposer::Settle { .. }
+        | ToProposer::Admitted(_)
+        | ToProposer::Readmit { .. }
         | ToProposer::Status { .. }
 );
 

@@ -342,6 +342,8 @@ impl Ledger {
             | ToProposer::Propose(_)
             | ToProposer::Subscribe { .. }
             | ToProposer::Settle { .. }
+            | ToProposer::Admitted(_)
+            | ToProposer::Readmit { .. }
             | ToProposer::Status { .. } => Ok(()),
         }
     }

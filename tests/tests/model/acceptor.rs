@@ -14,6 +14,8 @@ use crate::world::Config;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AcceptorCell {
+    /// Its place in the state; several with one id have one each.
+    place: u8,
     pub(crate) role: Acceptor,
     /// What the disk is sure to give back.
     pub(crate) durable: Durable,
@@ -54,10 +56,11 @@ impl Persist<Record> for Crashes<'_> {
 }
 
 impl AcceptorCell {
-    pub(crate) fn new(config: &Config, place: u16) -> AcceptorCell {
-        let id = synod_protocol::AcceptorId(place);
-        let durable = config.formed(id);
+    pub(crate) fn new(config: &Config, place: u8) -> AcceptorCell {
+        let durable = config.disk_at(place);
+        let id = durable.head().acceptor;
         AcceptorCell {
+            place,
             role: Acceptor::new(config.acceptor(id), durable.clone()),
             durable,
             pending: Effects::default(),
@@ -77,6 +80,7 @@ impl AcceptorCell {
             | ToAcceptor::Probe { .. }
             | ToAcceptor::QuorumRead { .. }
             | ToAcceptor::Fetch(_)
+            | ToAcceptor::Admit(_)
             | ToAcceptor::Form { .. }
             | ToAcceptor::Status { .. } => false,
         };
@@ -99,11 +103,12 @@ impl AcceptorCell {
         let released = std::mem::take(&mut self.pending).release(&mut Syncs(&mut self.durable));
         self.absorbed = 0;
         let (durable, memory, id) = (self.durable.clone(), self.role.durable().clone(), self.id());
+        let place = self.place;
         let mut outcome = Outcome::new(Cell::Acceptor(Box::new(self)));
         if grouped {
             outcome.witness(Witness::TwoMessagesInOneSync);
         }
-        tell(id, &before, &durable, released.expect("this disk syncs everything"), &mut outcome);
+        tell(place, &before, &durable, released.expect("this disk syncs everything"), &mut outcome);
         if durable != memory {
             outcome.fail(Rule::I4, || format!("{id} has {memory:?}, its disk {durable:?} after a sync"));
         }
@@ -128,7 +133,9 @@ impl AcceptorCell {
         let (lost, synced) = (disk.records > usize::from(kept), disk.records);
         let id = self.durable.head().acceptor;
         let durable = self.durable.clone();
+        let place = self.place;
         let mut restarted = AcceptorCell {
+            place,
             role: Acceptor::new(config.acceptor(id), durable.clone()),
             durable: durable.clone(),
             pending: Effects::default(),
@@ -149,7 +156,7 @@ impl AcceptorCell {
             Ok(released) => released,
             Err(Lost) => Released { messages: Vec::new(), timers: Vec::new(), halt: None },
         };
-        tell(id.into(), &before, &durable, released, &mut outcome);
+        tell(place, &before, &durable, released, &mut outcome);
         outcome
     }
 }
@@ -165,16 +172,16 @@ fn drop_all(released: Released<Timer>) -> Released<Timer> {
 }
 
 /// Checks what leaves an acceptor against its disk, and notes what it says of the world.
-fn tell(id: NodeId, before: &Durable, durable: &Durable, released: Released<Timer>, outcome: &mut Outcome) {
+fn tell(place: u8, before: &Durable, durable: &Durable, released: Released<Timer>, outcome: &mut Outcome) {
+    let id = NodeId::from(durable.head().acceptor);
     never_falls(id, before, durable, outcome);
-    let NodeId::Acceptor(acceptor) = id else { unreachable!("{id} has a disk") };
+    changed_disks(place, before, durable, outcome);
     for (slot, vote) in durable.votes_above(Slot::ZERO) {
         let known = before.vote(slot).is_some_and(|old| old == vote);
         if before.vote(slot).is_some_and(|old| old.value != vote.value) {
             outcome.witness(Witness::MinorityVoteOverwritten);
         }
         if !known {
-            let place = u8::try_from(acceptor.0 - 1).unwrap();
             let (ballot, value) = (vote.ballot, in_memory(&vote.value).clone());
             outcome.facts.push(Fact::Voted { acceptor: place, slot, ballot, value });
         }
@@ -189,6 +196,20 @@ fn tell(id: NodeId, before: &Durable, durable: &Durable, released: Released<Time
     for (to, message) in released.messages {
         is_durable(id, durable, &message, outcome);
         outcome.sends.push((to, message));
+    }
+}
+
+/// Notes what the step says of replaced disks.
+fn changed_disks(place: u8, before: &Durable, durable: &Durable, outcome: &mut Outcome) {
+    if before.cluster().is_none() && durable.cluster().is_some() {
+        outcome.witness(Witness::Readmitted);
+        outcome.facts.push(Fact::Entered { acceptor: durable.head().acceptor });
+        return;
+    }
+    for (acceptor, row) in durable.head().incarnations.rows() {
+        if before.head().incarnations.get(acceptor) != Some(row) {
+            outcome.facts.push(Fact::Recorded { place, acceptor, row });
+        }
     }
 }
 
@@ -227,6 +248,10 @@ fn is_durable(id: NodeId, durable: &Durable, message: &Message, outcome: &mut Ou
             head.promised >= accepted.ballot && head.held >= accepted.held && slots.into_iter().all(voted)
         }
         Message::Proposer(ToProposer::Nack { promised, .. }) => head.promised >= *promised,
+        Message::Proposer(ToProposer::Admitted(admitted)) => {
+            let row = head.incarnations.get(admitted.admit.acceptor);
+            row.is_some_and(|row| row.since >= admitted.admit.ballot)
+        }
         Message::Proposer(ToProposer::Fetched(fetched)) | Message::Learner(ToLearner::Fetched(fetched)) => {
             outcome.facts.push(Fact::CalledPrefix { who: id, slot: fetched.held });
             for (offset, value) in (0..).zip(&fetched.values) {

@@ -4,7 +4,8 @@
 use synod_planted::Bug;
 
 use crate::configurations::{
-    catching_up, chunks, chunks_above_held, holding, overruled, reading, reduced, rereading,
+    catching_up, chunks, chunks_above_held, holding, lost_reads, lost_votes, overruled, reading, readmission,
+    readmitted_reads, reduced, rereading, second_readmission,
 };
 use crate::explore::{explore, lacking};
 use crate::step::Witness;
@@ -50,6 +51,20 @@ fn catcher(bug: Bug) -> Catcher {
             unforgetting(reading())
         }
         B::ReadRoundReusedAfterRestart => unforgetting(rereading()),
+        B::ReplacedDiskAnswers
+        | B::ReadmissionCountsReplaced
+        | B::ReadmissionNotRecorded
+        | B::ReadmissionUnseated
+        | B::ReadmittedDespitePromise
+        | B::ReadmittedRaisesNoPromise
+        | B::ReadmissionSurvivesNack
+        | B::EntersWithoutPromise
+        | B::OlderPromiseCounts
+        | B::OlderVoteCounts => Config { forget: false, ..readmission() },
+        B::ReadmissionSlotsNotHeld | B::ReadmissionAtOnce => Config { forget: false, ..lost_votes() },
+        B::EntersWithoutTable => Config { forget: false, ..second_readmission() },
+        B::EntersWithoutHighest => Config { forget: false, ..lost_reads() },
+        B::OlderReadReplyCounts => Config { forget: false, ..readmitted_reads() },
         other => return Catcher::Other(elsewhere(other)),
     };
     Catcher::Model(Box::new(Config { bug: Some(bug), ..config }))
@@ -75,6 +90,20 @@ fn elsewhere(bug: Bug) -> &'static str {
             "simulator and the journal's trials: the model's disk is no journal"
         }
         other => panic!("{} is caught by nobody", other.name()),
+    }
+}
+
+#[test]
+fn dbg_bugs() {
+    let only: Vec<String> = std::env::var("BUGS").unwrap_or_default().split(',').map(String::from).collect();
+    for bug in Bug::ALL.iter().copied().filter(|bug| only.iter().any(|name| name == bug.name())) {
+        let Catcher::Model(config) = catcher(bug) else { continue };
+        let config = Config { forget: std::env::var("FORGET").is_ok(), ..*config };
+        let found = explore(bug.name(), config, 2);
+        match found.broken {
+            Some((_, story)) => println!("  caught after {}: {story}", found.states),
+            None => println!("  NOT CAUGHT: {}", bug.name()),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use synod_learner::Timer::{CatchUp, Settle};
 use synod_proposer::Timer::{Heal, Heartbeat, Resend};
 use synod_protocol::tuning::Tuning;
 
-use crate::world::{ANY, Config, Start};
+use crate::world::{ANY, Config, Replaced, Start};
 
 /// Everything that makes states fewer, for worlds in which it is right.
 pub(crate) fn reduced() -> Config {
@@ -116,4 +116,29 @@ pub(crate) fn overruled() -> Config {
 /// A learner's life ends while its reads wait.
 pub(crate) fn rereading() -> Config {
     Config { learner_restarts: 1, learner_timers: &[], ..reading() }
+}
+
+/// a3's new disk is readmitted by p1 while its old disk goes on, and p2 may lead with either.
+pub(crate) fn readmission() -> Config {
+    Config { start: Start::Heard, ballots: &[2, 1], replaced: Replaced::Last, symmetry: false, ..reduced() }
+}
+
+/// The same where a1 and a3's old disk have chosen a value.
+pub(crate) fn lost_votes() -> Config {
+    Config { start: Start::ChosenWithLast, ..readmission() }
+}
+
+/// The same for readers, who may have begun while the lost disk was in.
+pub(crate) fn lost_reads() -> Config {
+    Config { proposers: 1, learners: 2, reads: 1, ballots: &[2], ..lost_votes() }
+}
+
+/// What is chosen with the new disk, readers see though the old one answers.
+pub(crate) fn readmitted_reads() -> Config {
+    Config { start: Start::Readmitted, ..lost_reads() }
+}
+
+/// a2 was readmitted before a3, and its old disk goes on too.
+pub(crate) fn second_readmission() -> Config {
+    Config { replaced: Replaced::LastAfterSecond, proposers: 1, ballots: &[2], ..readmission() }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use synod_acceptor::Durable;
 use synod_proposer::safe_value::{Report, inherit};
-use synod_protocol::{Slot, Value};
+use synod_protocol::message::Formation;
+use synod_protocol::{Incarnations, Slot, Value};
 
 use crate::acceptor::in_memory;
 use crate::model::State;
@@ -32,10 +33,12 @@ impl Synod {
                 // The judge makes no mistakes: planted ones are to show by what they bring about.
                 synod_planted::plant(None);
                 let disks = disks.iter().filter(|disk| **disk != u32::MAX);
-                let learnable = learnable(disks.map(|disk| self.disks.get(*disk)).collect());
+                let disks: Vec<_> = disks.map(|disk| self.disks.get(*disk)).collect();
+                let learnable = is_counted(&disks).then(|| Arc::new(learnable(disks)));
                 synod_planted::plant(self.config.bug);
-                Arc::new(learnable)
+                learnable
             });
+            let Some(learnable) = learnable else { continue };
             let lost = history.chosen().find(|(slot, value)| learnable.get(slot) != Some(*value));
             if let Some((slot, value)) = lost {
                 let (value, found) = (tell_value(value), learnable.get(&slot));
@@ -46,6 +49,18 @@ impl Synod {
         }
         None
     }
+}
+
+/// Whether a new leader counts all of these (S12): none waits to be readmitted, and none is told by another to be replaced.
+fn is_counted(disks: &[Arc<Durable>]) -> bool {
+    let mut incarnations = Incarnations::default();
+    for disk in disks {
+        incarnations.merge(&disk.head().incarnations);
+    }
+    disks.iter().all(|disk| match &disk.head().formation {
+        Formation::Open { disk: own, .. } => !incarnations.is_older(disk.head().acceptor, *own),
+        Formation::Empty | Formation::Prepared { .. } | Formation::Replaced { .. } => false,
+    })
 }
 
 /// What a new leader learns of these acceptors: what it fetches of the held prefixes, and what it must propose.

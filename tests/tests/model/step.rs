@@ -1,7 +1,7 @@
 //! What one role does with one event: its next state, what it sends, what that says about the world.
 
 use synod_protocol::message::Message;
-use synod_protocol::{Ballot, NodeId, Slot, Value};
+use synod_protocol::{AcceptorId, Ballot, Incarnation, NodeId, Slot, Value};
 
 use crate::acceptor::AcceptorCell;
 use crate::learner::LearnerCell;
@@ -32,6 +32,8 @@ pub(crate) enum Event {
     StepDown,
     /// A client offers the leader a fresh value.
     Offer,
+    /// The admin command asks the leader to readmit the disk that waits.
+    Readmit,
     /// A proposer's timer fires.
     Fire(synod_proposer::Timer),
     /// A learner's timer fires.
@@ -84,6 +86,12 @@ pub(crate) struct Failure {
 pub(crate) enum Fact {
     /// A vote is durable.
     Voted { acceptor: u8, slot: Slot, ballot: Ballot, value: Value },
+    /// A leader asks to record a disk.
+    Admits { acceptor: AcceptorId, row: Incarnation },
+    /// A record of a disk is durable.
+    Recorded { place: u8, acceptor: AcceptorId, row: Incarnation },
+    /// A readmitted disk takes part.
+    Entered { acceptor: AcceptorId },
     /// A leader asks for votes.
     Asked { slot: Slot, ballot: Ballot, value: Value },
     /// Somebody says that this value is chosen.
@@ -122,6 +130,10 @@ pub(crate) enum Witness {
     ReadAnswered,
     ReadAfterSettle,
     ReadOfNewValue,
+    Readmitted,
+    NewDiskCounts,
+    OldDiskVotesOn,
+    OldValueSurvives,
 }
 
 impl Witness {

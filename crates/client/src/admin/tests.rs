@@ -84,7 +84,7 @@ fn s12_none_is_opened_before_all_are_prepared_under_one_formation() {
         let mut formations: Vec<_> = (1..)
             .zip(kinds)
             .map(|(id, kind)| match state(id, kind) {
-                Formation::Empty => panic!("{kinds:?}"),
+                Formation::Empty | Formation::Replaced { .. } => panic!("{kinds:?}"),
                 Formation::Prepared { formation, .. } | Formation::Open { formation, .. } => formation,
             })
             .collect();

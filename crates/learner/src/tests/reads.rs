@@ -1,5 +1,7 @@
 //! S10: quorum rounds, unsettled slots, limits.
 
+use synod_protocol::{DiskId, Incarnations};
+
 use super::*;
 
 fn rounds(sent: &Sent) -> Vec<(NodeId, u64)> {
@@ -19,7 +21,12 @@ fn reads(ids: &[u64]) -> ToLearner {
 }
 
 fn answer(driver: &mut Driver, acceptor: u16, round: u64, highest: u64) -> Sent {
-    driver.hear(AcceptorId(acceptor), ToLearner::QuorumReadReply { round, highest: Slot(highest) })
+    driver.hear(AcceptorId(acceptor), reply(round, highest))
+}
+
+pub(super) fn reply(round: u64, highest: u64) -> ToLearner {
+    let (disk, incarnations) = (DiskId(1), Incarnations::default());
+    ToLearner::QuorumReadReply { round, highest: Slot(highest), disk, incarnations }
 }
 
 /// Answers to `client`, as (id, slot, value or none when busy).

@@ -3,7 +3,8 @@
 use super::*;
 use crate::command::{Call, Operation, SessionId};
 use crate::hello::{Hello, Standing};
-use crate::ids::{AcceptorId, Ballot, ClusterId, ProposerId, Slot};
+use crate::ids::{AcceptorId, Ballot, ClusterId, DiskId, ProposerId, Slot};
+use crate::incarnations::Incarnations;
 use crate::message::{Accept, Chosen, Consistency, Fetched, Promise, Propose, Read, Vote};
 use crate::value::Entry;
 
@@ -119,6 +120,8 @@ fn every_message_with_values_comes_back_whole() {
         Fetched { first: Slot(3), values: vec![value("x"), value("yz")], held: Slot(4), floor: Slot(1) };
     let promise = Promise {
         ballot: ballot(),
+        disk: DiskId(8),
+        incarnations: Incarnations::default(),
         floor: Slot(1),
         held: Slot(2),
         after: Slot(2),
