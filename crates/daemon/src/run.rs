@@ -169,6 +169,7 @@ where
             Event::Down { node, connection } => self.on_down(node, connection, effects),
             Event::Writable { node, connection } => self.peers.on_writable(node, connection),
             Event::Stop(why) => self.stop = Some(why),
+            Event::Refused(refused) => effects.halt(refused.to_string()),
         }
     }
 
@@ -207,6 +208,9 @@ where
         let persisted = noted.persisted;
         let released = released.map_err(|error| self.broken("make its records durable", &error))?;
         self.door.set_standing(self.role.standing());
+        if let Some(incarnations) = self.role.incarnations() {
+            self.door.note_incarnations(incarnations);
+        }
         let now = Instant::now();
         for order in released.timers {
             self.timers.apply(order, now);

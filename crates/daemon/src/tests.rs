@@ -6,6 +6,7 @@ mod adoption;
 mod batches;
 mod configuration;
 mod door;
+mod replaced;
 mod slow;
 
 use std::sync::{Arc, Mutex};
