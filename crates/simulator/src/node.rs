@@ -66,6 +66,12 @@ pub(crate) struct Node {
     pub(crate) is_failing: bool,
     /// A bit of its disk was flipped, and it has not been read since.
     pub(crate) is_rotten: bool,
+    /// An acceptor's disk was replaced, and the new one isn't readmitted yet.
+    pub(crate) is_replaced: bool,
+    /// The other one of the disks of which one replaced the other, while both are there.
+    pub(crate) old_disk: Option<MemoryDisk>,
+    /// The disk that was replaced is in.
+    pub(crate) has_old_disk: bool,
     /// The process never starts again.
     pub(crate) gone: bool,
     /// How often it was started.
@@ -91,6 +97,9 @@ impl Node {
             is_full: false,
             is_failing: false,
             is_rotten: false,
+            is_replaced: false,
+            old_disk: None,
+            has_old_disk: false,
             gone: false,
             life: 0,
             inbox: VecDeque::new(),

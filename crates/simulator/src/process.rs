@@ -259,6 +259,12 @@ impl<T: Teller> World<T> {
             self.story.note(self.now, || format!("{id} refuses its rotten journal: {error}"));
             self.nodes[place].gone = true;
             self.see(Seen::RotRefused);
+            if let NodeId::Acceptor(acceptor) = id
+                && self.random.disks.happens(500)
+            {
+                let us = self.random.disks.magnitude(1_000, 1_000_000);
+                self.after(us, Event::Replace { acceptor });
+            }
             return Ok(());
         }
         if disk.is_off() {
