@@ -117,3 +117,8 @@ pub(crate) fn overruled() -> Config {
 pub(crate) fn rereading() -> Config {
     Config { learner_restarts: 1, learner_timers: &[], ..reading() }
 }
+
+/// A learner syncs what is chosen and says so; floors rise, and what lies below is dropped.
+pub(crate) fn truncating() -> Config {
+    Config { reports: true, slots: 2, offers: 1, crashes: Some(1), ..holding() }
+}

@@ -21,6 +21,8 @@ pub(crate) struct History {
     /// The value chosen for a slot, and the lowest ballot at which it was. Votes and requests for the slot from that ballot on are
     /// compared with it and not kept.
     chosen: BTreeMap<Slot, (Ballot, Value)>,
+    /// Enough learners have synced up to here.
+    synced: Slot,
     /// The highest slot whose effect a client has seen.
     seen: Slot,
     /// Reads under way, with what had been seen when they began.
@@ -83,6 +85,8 @@ impl History {
                 Fact::Asked { slot, ballot, value } => extended.asked(*slot, *ballot, value),
                 Fact::CalledChosen { .. }
                 | Fact::CalledPrefix { .. }
+                | Fact::Synced { .. }
+                | Fact::Dropped { .. }
                 | Fact::Applied { .. }
                 | Fact::Replied { .. }
                 | Fact::ReadBegan { .. }
@@ -179,6 +183,15 @@ impl Extended {
             Fact::CalledPrefix { who, slot } => {
                 if let Some(gap) = self.gap(*slot) {
                     self.fail(Rule::I6, || format!("{who} calls slots up to {slot} chosen, {gap} isn't"));
+                }
+            }
+            Fact::Synced { slot } => self.history.synced = self.history.synced.max(*slot),
+            Fact::Dropped { who, floor } => {
+                let synced = self.history.synced;
+                if *floor > synced.next() {
+                    self.fail(Rule::I11, || {
+                        format!("{who} drops what lies below {floor}, synced is {synced}")
+                    });
                 }
             }
             Fact::Applied { who, slot, chain } => self.applied(*who, *slot, *chain),

@@ -265,7 +265,9 @@ impl ProposerCell {
             ToProposer::Promise(promise) => preparing != Some(promise.ballot),
             ToProposer::Accepted(accepted) => {
                 let counted = |range: &SlotRange| range.last <= status.chosen;
-                if leading == Some(accepted.ballot) && !heals && accepted.slots.iter().all(counted) {
+                let tells_floor = accepted.floor > status.floor;
+                let nothing_new = !heals && !tells_floor && accepted.slots.iter().all(counted);
+                if leading == Some(accepted.ballot) && nothing_new {
                     return true;
                 }
                 ![preparing, leading].contains(&Some(accepted.ballot))

@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) timers: &'static [(u16, synod_proposer::Timer, u8)],
     /// Learners' timers that fire, at will.
     pub(crate) learner_timers: &'static [synod_learner::Timer],
+    /// Whether the learner that leaders stream to syncs whatever it is told is chosen, and reports so to every proposer.
+    pub(crate) reports: bool,
     /// Reads, all together.
     pub(crate) reads: u8,
     /// Restarts of each learner.
@@ -93,6 +95,7 @@ impl Config {
             restarts: 0,
             timers: &[],
             learner_timers: &[],
+            reports: false,
             reads: 0,
             learner_restarts: 0,
             tuning: Tuning { batch_commands: 1 << 10, ..Tuning::default() },

@@ -23,8 +23,8 @@ fn power_loss_failures_and_damage_catch_bugs_of_the_keeper_and_under_it() {
 #[test]
 fn s11_power_loss_while_the_floor_rises_catches_bugs_of_the_keeper() {
     let bugs = [
-        (Bug::FirstHeadForgotten, "opened"),
-        (Bug::HeadRepeatedBatch, "S1: promise"),
+        (Bug::FirstHeadForgotten, "persisted, and lost"),
+        (Bug::HeadRepeatedBatch, "prepared twice"),
         (Bug::ReleasedTooMuch, "can't load"),
         (Bug::WrongSlotServed, "is loaded"),
     ];
