@@ -4,7 +4,7 @@
 use synod_planted::Bug;
 
 use crate::configurations::{
-    catching_up, chunks, chunks_above_held, holding, overruled, reading, reduced, rereading,
+    catching_up, chunks, chunks_above_held, holding, overruled, reading, reduced, rereading, truncating,
 };
 use crate::explore::{explore, lacking};
 use crate::step::Witness;
@@ -44,6 +44,9 @@ fn catcher(bug: Bug) -> Catcher {
         B::IncompletePromiseCounts | B::CappedPromise => Config { ballots: &[1, 1], ..unsymmetric(chunks()) },
         B::HeldOfIncompletePromiseIgnored => unsymmetric(chunks_above_held()),
         B::HeldOverOtherBallots => unsymmetric(holding()),
+        B::DroppedSlotsToldAsFree | B::NewSlotsBelowFloor | B::ChosenPrefixFromHearsay => {
+            unforgetting(truncating())
+        }
         B::FetchServesUnchosen => overruled(),
         B::AppliedOverGap => catching_up(),
         B::ReadWithoutRound | B::ReadBeforeApplied | B::ReadRoundOfTooFew | B::ReadJoinsRunningRound => {
@@ -68,6 +71,14 @@ fn elsewhere(bug: Bug) -> &'static str {
         B::NewSlotsOverVotes | B::SettleOverVotes => {
             "simulator: it takes more values than the model's clients have"
         }
+        B::FloorOfOneReport | B::FloorOfAllReports | B::FloorAbovePin | B::FloorOfObservers => {
+            "the proposer's tests: the model has one learner, which pins nothing"
+        }
+        B::FloorAboveChosen | B::FloorOfRefusedAccept => {
+            "the roles' own tests: a floor is true whoever tells it, so taking it too early shows nowhere"
+        }
+        B::HeldNotRaisedWithFloor => "the acceptor's tests: it only stops the held prefix for ever",
+        B::RoomIgnored => "the keeper's tests: the model's disk is never full",
         B::RetryWithNewSequence | B::UnknownCalledFailed | B::HintsAlwaysFollowed => {
             "simulator: it is the client's"
         }

@@ -118,7 +118,8 @@ pub(crate) fn rereading() -> Config {
     Config { learner_restarts: 1, learner_timers: &[], ..reading() }
 }
 
-/// A learner syncs what is chosen and says so; floors rise, and what lies below is dropped.
+/// A learner syncs what is chosen and says so; p1 states the floor that follows, and what lies below is dropped before p2 leads.
 pub(crate) fn truncating() -> Config {
-    Config { reports: true, slots: 2, offers: 1, crashes: Some(1), ..holding() }
+    let timers = &[(1, Heartbeat, ANY), (2, Heartbeat, 1)];
+    Config { start: Start::Led, timers, reports: true, slots: 2, offers: 1, crashes: Some(1), ..reduced() }
 }

@@ -25,7 +25,7 @@ fn s11_power_loss_while_the_floor_rises_catches_bugs_of_the_keeper() {
     let bugs = [
         (Bug::FirstHeadForgotten, "persisted, and lost"),
         (Bug::HeadRepeatedBatch, "prepared twice"),
-        (Bug::ReleasedTooMuch, "can't load"),
+        (Bug::ReleasedTooMuch, "persisted, and lost"),
         (Bug::WrongSlotServed, "is loaded"),
     ];
     check("power loss while the floor rises", OPENED, || every_power_loss(truncating), take_runs, &bugs);
