@@ -4,7 +4,8 @@
 use synod_planted::Bug;
 
 use crate::configurations::{
-    catching_up, chunks, chunks_above_held, holding, overruled, reading, reduced, rereading, truncating,
+    catching_up, chunks, chunks_above_held, holding, overruled, overruled_and_reported, reading, reduced,
+    rereading, truncated,
 };
 use crate::explore::{explore, lacking};
 use crate::step::Witness;
@@ -44,9 +45,8 @@ fn catcher(bug: Bug) -> Catcher {
         B::IncompletePromiseCounts | B::CappedPromise => Config { ballots: &[1, 1], ..unsymmetric(chunks()) },
         B::HeldOfIncompletePromiseIgnored => unsymmetric(chunks_above_held()),
         B::HeldOverOtherBallots => unsymmetric(holding()),
-        B::DroppedSlotsToldAsFree | B::NewSlotsBelowFloor | B::ChosenPrefixFromHearsay => {
-            unforgetting(truncating())
-        }
+        B::DroppedSlotsToldAsFree | B::NewSlotsBelowFloor => unforgetting(truncated()),
+        B::ChosenPrefixFromHearsay => unforgetting(overruled_and_reported()),
         B::FetchServesUnchosen => overruled(),
         B::AppliedOverGap => catching_up(),
         B::ReadWithoutRound | B::ReadBeforeApplied | B::ReadRoundOfTooFew | B::ReadJoinsRunningRound => {

@@ -123,3 +123,13 @@ pub(crate) fn truncating() -> Config {
     let timers = &[(1, Heartbeat, ANY), (2, Heartbeat, 1)];
     Config { start: Start::Led, timers, reports: true, slots: 2, offers: 1, crashes: Some(1), ..reduced() }
 }
+
+/// The same with one slot, and without crashes.
+pub(crate) fn truncated() -> Config {
+    Config { timers: &[(1, Heartbeat, ANY)], slots: 1, crashes: Some(0), ..truncating() }
+}
+
+/// p2 has overruled a value that a3 voted for at p1's ballot; one learner of three has synced p2's, and says so to p1.
+pub(crate) fn overruled_and_reported() -> Config {
+    Config { start: Start::Overruled, configured: 3, symmetry: false, ..truncated() }
+}
