@@ -14,6 +14,7 @@ pub mod keeper;
 mod readmission;
 mod replay;
 mod room;
+mod telling;
 pub mod vote;
 
 use std::collections::BTreeSet;
@@ -71,8 +72,6 @@ pub enum Timer {
 }
 
 type Out = Effects<Record, Timer>;
-/// Which values of a message are holes, and the slots that fill them.
-type Fills = Vec<(usize, Slot)>;
 
 /// An acceptor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -144,42 +143,6 @@ impl Acceptor {
         self.heard_leader(effects);
         let (promise, fills) = self.promise_chunk(ballot, after);
         effects.send_filled(from, ToProposer::Promise(promise), fills);
-    }
-
-    /// The votes above the held prefix and above `after`, as many as fit a chunk (S4: the range covered is named), and the
-    /// slots whose values are on disk.
-    fn promise_chunk(&self, ballot: Ballot, after: Slot) -> (Promise, Fills) {
-        let (mut floor, mut held) = (self.durable.head().floor, self.durable.head().held);
-        if synod_planted::is(Bug::DroppedSlotsToldAsFree) {
-            (floor, held) = (Slot::FIRST, Slot::ZERO);
-        }
-        let after = after.max(held);
-        let mut promise = Promise {
-            ballot,
-            disk: self.disk(),
-            incarnations: self.durable.head().incarnations.clone(),
-            floor,
-            held,
-            after,
-            upto: after,
-            complete: true,
-            votes: Vec::new(),
-        };
-        let (mut bytes, mut fills) = (0, Fills::new());
-        for (slot, voted) in self.durable.votes_above(after) {
-            if bytes >= self.config.chunk_bytes {
-                promise.complete = synod_planted::is(Bug::CappedPromise);
-                break;
-            }
-            bytes += voted.value.bytes() + 64;
-            promise.upto = slot;
-            let value = voted.value.to_send();
-            if value.is_hole() {
-                fills.push((promise.votes.len(), slot));
-            }
-            promise.votes.push(Vote { slot, ballot: voted.ballot, value });
-        }
-        (promise, fills)
     }
 
     fn on_accept(&mut self, from: ProposerId, accept: Accept, effects: &mut Out) {
@@ -260,23 +223,6 @@ impl Acceptor {
         let Head { highest, incarnations, .. } = self.durable.head();
         let (highest, incarnations) = (*highest, incarnations.clone());
         effects.send(from, ToLearner::QuorumReadReply { round, highest, disk: self.disk(), incarnations });
-    }
-
-    fn on_fetch(&self, fetch: Fetch) -> (Fetched, Fills) {
-        let (mut values, mut bytes, mut fills) = (Vec::new(), 0, Fills::new());
-        for (slot, kept) in self.durable.held_values(fetch.first, fetch.last) {
-            if bytes >= self.config.chunk_bytes {
-                break;
-            }
-            bytes += kept.bytes() + 64;
-            let value = kept.to_send();
-            if value.is_hole() {
-                fills.push((values.len(), slot));
-            }
-            values.push(value);
-        }
-        let Head { held, floor, .. } = *self.durable.head();
-        (Fetched { first: fetch.first, values, held, floor }, fills)
     }
 
     fn on_status(&self) -> AcceptorStatus {

@@ -1,7 +1,9 @@
 //! `synod-acceptor`: the acceptor's role and its journal in a daemon, and `synod-acceptor journal` to look at a journal offline. Nothing but
 //! wiring.
 
-mod journal_command;
+mod commands {
+    pub(crate) mod journal;
+}
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +14,8 @@ use synod_daemon::{Arguments, Failure, Kind, Setup, Storage};
 use synod_journal::Options;
 use synod_journal::directory::Directory;
 use synod_protocol::role::Persist;
+
+use commands::journal;
 use synod_protocol::{AcceptorId, Slot, Value};
 
 /// Bytes of the next segment that are prepared at once: a short pause between two batches.
@@ -61,8 +65,8 @@ impl Storage<Acceptor> for Disk {
 }
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == journal_command::WORD) {
-        return journal_command::main(std::env::args_os());
+    if std::env::args_os().nth(1).is_some_and(|word| word == journal::WORD) {
+        return journal::main(std::env::args_os());
     }
     synod_daemon::main(Kind::Acceptor, |flags: &Flags| &flags.daemon, run)
 }

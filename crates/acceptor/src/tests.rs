@@ -1,7 +1,7 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
 use bytes::Bytes;
-use synod_protocol::message::{FormStep, Message};
+use synod_protocol::message::{Fetch, FormStep, Message, Promise};
 use synod_protocol::role::{Persist, Released};
 use synod_protocol::value::Entry;
 use synod_protocol::{ClientId, DiskId, LearnerId, Value};

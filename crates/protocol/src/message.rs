@@ -9,6 +9,7 @@
 //!
 //! Every message may be lost, repeated or reordered; each handler says what it does then.
 
+mod address;
 mod formation;
 mod readmission;
 mod status;
@@ -18,10 +19,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Opened, Reply, SessionId};
-use crate::ids::{AcceptorId, Ballot, ClientId, DiskId, LearnerId, NodeId, ProposerId, Slot};
+use crate::ids::{AcceptorId, Ballot, DiskId, ProposerId, Slot};
 use crate::incarnations::Incarnations;
 use crate::value::{Entry, Value};
 
+pub use address::{Address, Message};
 pub use formation::{FormStep, Formation};
 pub use readmission::{Admission, Admit, Admitted, Founding, Readmission};
 pub use status::{AcceptorStatus, LearnerStatus, PhaseName, ProposerStatus, Status};
@@ -355,40 +357,3 @@ pub enum ReadOutcome {
         retry_ms: u64,
     },
 }
-
-/// Any message, with the role that receives it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Message {
-    /// For an acceptor.
-    Acceptor(ToAcceptor),
-    /// For a proposer.
-    Proposer(ToProposer),
-    /// For a learner.
-    Learner(ToLearner),
-    /// For a client.
-    Client(ToClient),
-}
-
-/// A typed id knows what may be sent to it.
-pub trait Address: Copy + Into<NodeId> {
-    /// What that role receives.
-    type Message;
-    /// The message with its role.
-    fn wrap(message: Self::Message) -> Message;
-}
-
-macro_rules! address {
-    ($id:ident, $message:ident, $variant:ident) => {
-        impl Address for $id {
-            type Message = $message;
-            fn wrap(message: $message) -> Message {
-                Message::$variant(message)
-            }
-        }
-    };
-}
-
-address!(AcceptorId, ToAcceptor, Acceptor);
-address!(ProposerId, ToProposer, Proposer);
-address!(LearnerId, ToLearner, Learner);
-address!(ClientId, ToClient, Client);

@@ -186,6 +186,15 @@ fn tell(place: u8, before: &Durable, durable: &Durable, released: Released<Timer
             outcome.facts.push(Fact::Voted { acceptor: place, slot, ballot, value });
         }
     }
+    if durable.head().floor > before.head().floor {
+        let floor = durable.head().floor;
+        outcome.witness(Witness::FloorRaised);
+        if before.head().held.next() < floor {
+            outcome.witness(Witness::FloorPassedHeldPrefix);
+        }
+        outcome.facts.push(Fact::Dropped { who: id, floor });
+        outcome.facts.push(Fact::CalledPrefix { who: id, slot: floor.previous() });
+    }
     if durable.head().held > before.head().held {
         outcome.witness(Witness::HeldPrefixAdvanced);
         outcome.facts.push(Fact::CalledPrefix { who: id, slot: durable.head().held });
@@ -237,6 +246,9 @@ fn is_durable(id: NodeId, durable: &Durable, message: &Message, outcome: &mut Ou
         Message::Proposer(ToProposer::Promise(promise)) => {
             if !promise.complete {
                 outcome.witness(Witness::PromiseInSeveralChunks);
+            }
+            if promise.floor > Slot::FIRST {
+                outcome.witness(Witness::FloorPromised);
             }
             head.promised >= promise.ballot && head.held >= promise.held && promise_is_true(durable, promise)
         }

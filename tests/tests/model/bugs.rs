@@ -4,8 +4,8 @@
 use synod_planted::Bug;
 
 use crate::configurations::{
-    catching_up, chunks, chunks_above_held, holding, lost_reads, lost_votes, overruled, reading, readmission,
-    readmitted_reads, reduced, rereading, second_readmission,
+    catching_up, chunks, chunks_above_held, holding, lost_reads, lost_votes, overruled, overruled_and_reported,
+    reading, readmission, readmitted_reads, reduced, rereading, second_readmission, truncated,
 };
 use crate::explore::{explore, lacking};
 use crate::step::Witness;
@@ -45,6 +45,8 @@ fn catcher(bug: Bug) -> Catcher {
         B::IncompletePromiseCounts | B::CappedPromise => Config { ballots: &[1, 1], ..unsymmetric(chunks()) },
         B::HeldOfIncompletePromiseIgnored => unsymmetric(chunks_above_held()),
         B::HeldOverOtherBallots => unsymmetric(holding()),
+        B::DroppedSlotsToldAsFree | B::NewSlotsBelowFloor => unforgetting(truncated()),
+        B::ChosenPrefixFromHearsay => unforgetting(overruled_and_reported()),
         B::FetchServesUnchosen => overruled(),
         B::AppliedOverGap => catching_up(),
         B::ReadWithoutRound | B::ReadBeforeApplied | B::ReadRoundOfTooFew | B::ReadJoinsRunningRound => {
@@ -83,6 +85,14 @@ fn elsewhere(bug: Bug) -> &'static str {
         B::NewSlotsOverVotes | B::SettleOverVotes => {
             "simulator: it takes more values than the model's clients have"
         }
+        B::FloorOfOneReport | B::FloorOfAllReports | B::FloorAbovePin | B::FloorOfObservers => {
+            "the proposer's tests: the model has one learner, which pins nothing"
+        }
+        B::FloorAboveChosen | B::FloorOfRefusedAccept => {
+            "the roles' own tests: a floor is true whoever tells it, so taking it too early shows nowhere"
+        }
+        B::HeldNotRaisedWithFloor => "the acceptor's tests: it only stops the held prefix for ever",
+        B::RoomIgnored => "the keeper's tests: the model's disk is never full",
         B::RetryWithNewSequence | B::UnknownCalledFailed | B::HintsAlwaysFollowed => {
             "simulator: it is the client's"
         }

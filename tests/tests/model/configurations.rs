@@ -142,3 +142,19 @@ pub(crate) fn readmitted_reads() -> Config {
 pub(crate) fn second_readmission() -> Config {
     Config { replaced: Replaced::LastAfterSecond, proposers: 1, ballots: &[2], ..readmission() }
 }
+
+/// A learner syncs what is chosen and says so; p1 states the floor that follows, and what lies below is dropped before p2 leads.
+pub(crate) fn truncating() -> Config {
+    let timers = &[(1, Heartbeat, ANY), (2, Heartbeat, 1)];
+    Config { start: Start::Led, timers, reports: true, slots: 2, offers: 1, crashes: Some(1), ..reduced() }
+}
+
+/// The same with one slot, and without crashes.
+pub(crate) fn truncated() -> Config {
+    Config { timers: &[(1, Heartbeat, ANY)], slots: 1, crashes: Some(0), ..truncating() }
+}
+
+/// p2 has overruled a value that a3 voted for at p1's ballot; one learner of three has synced p2's, and says so to p1.
+pub(crate) fn overruled_and_reported() -> Config {
+    Config { start: Start::Overruled, configured: 3, symmetry: false, ..truncated() }
+}

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use synod_protocol::NodeId;
-use synod_protocol::message::{Message, ToAcceptor};
+use synod_protocol::message::{Message, ToAcceptor, ToLearner, ToProposer};
+use synod_protocol::{NodeId, ProposerId, Slot};
 
 use crate::model::Node;
 use crate::step::{Cell, Event, Fact, Outcome, Rule};
 use crate::tables::{Step, Synod};
-use crate::world::{CLIENT, Envelope};
+use crate::world::{CLIENT, Envelope, LISTENER};
 
 thread_local! {
     static EXPECTED: ThreadCell<bool> = const { ThreadCell::new(false) };
@@ -66,7 +66,21 @@ impl Synod {
 
     /// Names an outcome by numbers; nothing if nothing came of it, or if it goes beyond the bounds.
     fn number(&self, place: u8, before: &Cell, outcome: Outcome) -> Option<Arc<Step>> {
-        let Outcome { cell, sends, facts, witnesses, failure } = outcome;
+        let Outcome { cell, mut sends, mut facts, witnesses, failure } = outcome;
+        if self.config.reports {
+            let synced = sends.iter().filter_map(|(_, message)| match message {
+                Message::Learner(ToLearner::Chosen(chosen)) => Some(chosen.prefix),
+                Message::Learner(_) | Message::Acceptor(_) | Message::Proposer(_) | Message::Client(_) => {
+                    None
+                }
+            });
+            if let Some(synced) = synced.max().filter(|synced| *synced > Slot::ZERO) {
+                facts.push(Fact::Synced { slot: synced });
+                let report = ToProposer::Subscribe { next: synced.next(), synced, pinned: None };
+                let proposers = (1..=self.config.proposers).map(|id| NodeId::from(ProposerId(id)));
+                sends.extend(proposers.map(|to| (to, Message::Proposer(report.clone()))));
+            }
+        }
         let beyond = |fact: &Fact| matches!(fact, Fact::Asked { slot, .. } if slot.0 > self.config.slots);
         if facts.iter().any(beyond) || (cell == *before && sends.is_empty() && failure.is_none()) {
             return None;
@@ -85,6 +99,12 @@ impl Synod {
     /// A message under way, unless it is for nobody here, or a probe ([`crate::proposer`] says why).
     /// An acceptor's message may reach any process with its id; only the disk that waits heeds the admin command.
     pub(crate) fn sent(&self, from: NodeId, to: NodeId, message: Message) -> Vec<(u8, u32)> {
+        // Proposers send nothing to each other: it is the report of the learner that listens.
+        let from = if matches!(to, NodeId::Proposer(_)) && matches!(from, NodeId::Proposer(_)) {
+            LISTENER.into()
+        } else {
+            from
+        };
         let probe = matches!(&message, Message::Acceptor(ToAcceptor::Probe { .. }));
         let form = matches!(&message, Message::Acceptor(ToAcceptor::Form { .. }));
         let others =

@@ -27,6 +27,8 @@ pub(crate) struct History {
     entered: bool,
     /// Slots chosen with the vote of a disk that was replaced since, or may be.
     with_lost: BTreeSet<Slot>,
+    /// Enough learners have synced up to here.
+    synced: Slot,
     /// The highest slot whose effect a client has seen.
     seen: Slot,
     /// Reads under way, with what had been seen when they began.
@@ -128,6 +130,8 @@ impl History {
                 Fact::Entered { .. } => extended.history.entered = true,
                 Fact::CalledChosen { .. }
                 | Fact::CalledPrefix { .. }
+                | Fact::Synced { .. }
+                | Fact::Dropped { .. }
                 | Fact::Applied { .. }
                 | Fact::Replied { .. }
                 | Fact::ReadBegan { .. }
@@ -230,6 +234,15 @@ impl Extended {
             Fact::CalledPrefix { who, slot } => {
                 if let Some(gap) = self.gap(*slot) {
                     self.fail(Rule::I6, || format!("{who} calls slots up to {slot} chosen, {gap} isn't"));
+                }
+            }
+            Fact::Synced { slot } => self.history.synced = self.history.synced.max(*slot),
+            Fact::Dropped { who, floor } => {
+                let synced = self.history.synced;
+                if *floor > synced.next() {
+                    self.fail(Rule::I11, || {
+                        format!("{who} drops what lies below {floor}, synced is {synced}")
+                    });
                 }
             }
             Fact::Applied { who, slot, chain } => self.applied(*who, *slot, *chain),

@@ -14,6 +14,9 @@ use crate::step::{Cell, Failure, Rule};
 use crate::tables::Synod;
 use crate::world::{NODES, tell_value};
 
+/// Slots with their values, and the first slot that they are asked for.
+pub(crate) type Learnable = (BTreeMap<Slot, Value>, Slot);
+
 impl Synod {
     /// What the members of each Phase-1 quorum would let a new leader learn, by the very code that the leader runs; tells what is lost.
     pub(crate) fn unlearnable(&self, state: &State) -> Option<Failure> {
@@ -39,7 +42,9 @@ impl Synod {
                 learnable
             });
             let Some(learnable) = learnable else { continue };
-            let lost = history.chosen().find(|(slot, value)| learnable.get(slot) != Some(*value));
+            let (learnable, floor) = &*learnable;
+            let lost =
+                history.chosen().find(|(slot, value)| slot >= floor && learnable.get(slot) != Some(*value));
             if let Some((slot, value)) = lost {
                 let (value, found) = (tell_value(value), learnable.get(&slot));
                 let text =
@@ -63,8 +68,9 @@ fn is_counted(disks: &[Arc<Durable>]) -> bool {
     })
 }
 
-/// What a new leader learns of these acceptors: what it fetches of the held prefixes, and what it must propose.
-fn learnable(disks: Vec<Arc<Durable>>) -> BTreeMap<Slot, Value> {
+/// What a new leader learns of these acceptors: what it fetches of the held prefixes, and what it must propose; and the floor below which
+/// learners have it all.
+fn learnable(disks: Vec<Arc<Durable>>) -> Learnable {
     let reports: Vec<_> = disks
         .iter()
         .map(|disk| Report {
@@ -77,11 +83,12 @@ fn learnable(disks: Vec<Arc<Durable>>) -> BTreeMap<Slot, Value> {
         })
         .collect();
     let inheritance = inherit(Slot::ZERO, reports.iter());
+    let floor = inheritance.floor;
     let mut learnable: BTreeMap<Slot, Value> =
         inheritance.entries.into_iter().map(|entry| (entry.slot, entry.value)).collect();
     for disk in disks {
         let held = disk.held_values(disk.head().floor, inheritance.chosen);
         learnable.extend(held.map(|(slot, value)| (slot, in_memory(value).clone())));
     }
-    learnable
+    (learnable, floor)
 }

@@ -179,8 +179,9 @@ impl Model for Synod {
             Property::always("I5", holds::<4>),
             Property::always("I6", holds::<5>),
             Property::always("I8", holds::<6>),
-            Property::always("I13", holds::<7>),
-            Property::always("no panic", holds::<8>),
+            Property::always("I11", holds::<7>),
+            Property::always("I13", holds::<8>),
+            Property::always("no panic", holds::<9>),
         ]
     }
 }

@@ -319,11 +319,10 @@ impl ProposerCell {
             ToProposer::Promise(promise) => preparing != Some(promise.ballot),
             ToProposer::Accepted(accepted) => {
                 let counted = |range: &SlotRange| range.last <= status.chosen;
-                if leading == Some(accepted.ballot)
-                    && !heals
-                    && config.replacement().is_none()
-                    && accepted.slots.iter().all(counted)
-                {
+                let tells_floor = accepted.floor > status.floor;
+                let matters = heals || tells_floor || config.replacement().is_some();
+                let nothing_new = !matters && accepted.slots.iter().all(counted);
+                if leading == Some(accepted.ballot) && nothing_new {
                     return true;
                 }
                 ![preparing, leading].contains(&Some(accepted.ballot))

@@ -61,8 +61,10 @@ pub(crate) enum Rule {
     I5,
     /// Learners apply chosen slots without a gap; whatever is called chosen is chosen.
     I6,
-    /// What is chosen can be learned from any Phase-1 quorum.
+    /// What is chosen can be learned from any Phase-1 quorum, or was synced by learners.
     I8,
+    /// Nothing is dropped that learners haven't synced.
+    I11,
     /// Reads are neither unchosen nor stale.
     I13,
     /// An assertion of the role itself.
@@ -70,8 +72,18 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    pub(crate) const ALL: [Rule; 9] =
-        [Rule::I1, Rule::I2, Rule::I3, Rule::I4, Rule::I5, Rule::I6, Rule::I8, Rule::I13, Rule::Panic];
+    pub(crate) const ALL: [Rule; 10] = [
+        Rule::I1,
+        Rule::I2,
+        Rule::I3,
+        Rule::I4,
+        Rule::I5,
+        Rule::I6,
+        Rule::I8,
+        Rule::I11,
+        Rule::I13,
+        Rule::Panic,
+    ];
 }
 
 /// A rule broken, and how.
@@ -98,6 +110,10 @@ pub(crate) enum Fact {
     CalledChosen { who: NodeId, slot: Slot, value: Value },
     /// Somebody says that all slots up to this one are chosen.
     CalledPrefix { who: NodeId, slot: Slot },
+    /// Enough learners have synced up to this slot.
+    Synced { slot: Slot },
+    /// An acceptor has dropped what lies below this slot.
+    Dropped { who: NodeId, floor: Slot },
     /// A learner stands at a slot with this hash chain.
     Applied { who: NodeId, slot: Slot, chain: u64 },
     /// A client got a reply that a call took effect at this slot.
@@ -134,6 +150,9 @@ pub(crate) enum Witness {
     NewDiskCounts,
     OldDiskVotesOn,
     OldValueSurvives,
+    FloorRaised,
+    FloorPassedHeldPrefix,
+    FloorPromised,
 }
 
 impl Witness {

@@ -1,11 +1,11 @@
 //! Everything that was worked out about a configuration, once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use synod_acceptor::Durable;
-use synod_protocol::{Ballot, Slot, Value};
+use synod_protocol::Ballot;
 
 use crate::history::History;
 use crate::intern::{Interner, Memo};
@@ -58,7 +58,7 @@ pub(crate) struct Synod {
     pub(crate) unspent: Memo<(u32, u32), u32>,
     pub(crate) extensions: Memo<(u32, u32), (u32, u32, u32)>,
     pub(crate) disk_of: Memo<u32, u32>,
-    pub(crate) learnable: Memo<[u32; NODES], Option<Arc<BTreeMap<Slot, Value>>>>,
+    pub(crate) learnable: Memo<[u32; NODES], Option<Arc<crate::learnable::Learnable>>>,
     /// Phase-1 quorums of the smallest size, as places; with every disk that an acceptor ever had.
     pub(crate) quorums: Vec<Vec<u8>>,
     pub(crate) witnesses: AtomicU32,

@@ -50,6 +50,10 @@ pub(crate) struct Config {
     pub(crate) timers: &'static [(u16, synod_proposer::Timer, u8)],
     /// Learners' timers that fire, at will.
     pub(crate) learner_timers: &'static [synod_learner::Timer],
+    /// Whether the learner that leaders stream to syncs whatever it is told is chosen, and reports so to every proposer.
+    pub(crate) reports: bool,
+    /// How many learners are configured; the one that listens is one of them.
+    pub(crate) configured: u16,
     /// Reads, all together.
     pub(crate) reads: u8,
     /// Restarts of each learner.
@@ -105,6 +109,8 @@ impl Config {
             replaced: Replaced::None,
             timers: &[],
             learner_timers: &[],
+            reports: false,
+            configured: 1,
             reads: 0,
             learner_restarts: 0,
             tuning: Tuning { batch_commands: 1 << 10, ..Tuning::default() },
@@ -246,7 +252,7 @@ impl Config {
             id,
             life,
             quorums: self.quorums(),
-            learners: BTreeSet::from([LISTENER]),
+            learners: (0..self.configured).map(|more| LearnerId(LISTENER.0 + more)).collect(),
             tuning: self.tuning.clone(),
         }
     }

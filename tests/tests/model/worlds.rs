@@ -87,6 +87,12 @@ fn s6_held_prefixes_stated_by_heartbeats() {
 }
 
 #[test]
+fn s4_s11_floors_rise_while_leaders_change_and_acceptors_crash() {
+    let needed = [Chosen, ChosenAfterLeaderChange, FloorRaised, FloorPassedHeldPrefix, FloorPromised];
+    check("truncating", worlds::truncating(), 932_821, &needed);
+}
+
+#[test]
 fn s10_reads_of_what_a_dead_leader_left_settle_it() {
     let needed = [Chosen, NoopChosen, ReadAnswered, ReadAfterSettle, ReadOfNewValue];
     check("settling", worlds::settling(), 12_360, &needed);

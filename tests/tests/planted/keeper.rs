@@ -23,9 +23,9 @@ fn power_loss_failures_and_damage_catch_bugs_of_the_keeper_and_under_it() {
 #[test]
 fn s11_power_loss_while_the_floor_rises_catches_bugs_of_the_keeper() {
     let bugs = [
-        (Bug::FirstHeadForgotten, "opened"),
-        (Bug::HeadRepeatedBatch, "S1: promise"),
-        (Bug::ReleasedTooMuch, "can't load"),
+        (Bug::FirstHeadForgotten, "persisted, and lost"),
+        (Bug::HeadRepeatedBatch, "prepared twice"),
+        (Bug::ReleasedTooMuch, "persisted, and lost"),
         (Bug::WrongSlotServed, "is loaded"),
     ];
     check("power loss while the floor rises", OPENED, || every_power_loss(truncating), take_runs, &bugs);
