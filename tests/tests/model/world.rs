@@ -193,8 +193,8 @@ impl Config {
         let disks: Vec<_> = (1..=self.acceptors).map(AcceptorId).map(|id| (id, disk(id))).collect();
         let cluster = synod_protocol::Cluster::id_of(1, 1, &disks);
         let mut durable = Durable::empty(id);
-        durable.apply(&synod_acceptor::Record::Prepared { formation: 1, disk: disk(id) });
-        durable.apply(&synod_acceptor::Record::Opened { disks, cluster });
+        durable.apply(&Record::Prepared { formation: 1, disk: disk(id) });
+        durable.apply(&Record::Opened { disks, cluster });
         durable
     }
 

@@ -26,6 +26,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         B::HintsAlwaysFollowed | B::StandsWithoutPhase2Quorum => {
             Some("the regressions beside this: it takes a partial partition that lasts")
         }
+        readmission if (B::ReplacedDiskAnswers..=B::OlderVoteCounts).contains(&readmission) => {
+            Some("model: the simulator's clusters lose no acceptor's disk yet")
+        }
         B::CarriedBatchWithoutRoom
         | B::ChecksumIgnoresOffset
         | B::ChecksumIgnoresSegment
