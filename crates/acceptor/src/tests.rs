@@ -1,5 +1,7 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
+mod readmission;
+
 use bytes::Bytes;
 use synod_protocol::message::{FormStep, Message};
 use synod_protocol::role::{Persist, Released};
