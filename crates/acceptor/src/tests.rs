@@ -1,5 +1,7 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
+mod readmission;
+
 use bytes::Bytes;
 use synod_protocol::message::{Fetch, FormStep, Message, Promise};
 use synod_protocol::role::{Persist, Released};

@@ -173,7 +173,7 @@ impl Preparing {
             incarnations.is_older(*acceptor, progress.disk)
                 || (*acceptor == from && progress.disk != promise.disk)
         };
-        let step = if self.incarnations.is_older(from, promise.disk) {
+        if self.incarnations.is_older(from, promise.disk) {
             Some(Step::Older)
         } else if self.reports.iter().any(|(acceptor, progress)| older(acceptor, progress)) {
             // What it held may be why others were asked for less. Asked again they tell at least the same: they have promised.
@@ -181,8 +181,7 @@ impl Preparing {
             Some(Step::AskAgain)
         } else {
             None
-        };
-        step
+        }
     }
 
     fn finish(&self, quorums: &QuorumSystem) -> Option<Found> {

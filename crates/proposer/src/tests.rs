@@ -8,6 +8,7 @@ use synod_protocol::{ClientId, DiskId, Slot, SlotRange, Value};
 use super::*;
 
 mod leading;
+mod readmission;
 mod truncation;
 
 const DISK: DiskId = DiskId(1);
@@ -286,6 +287,7 @@ fn misdirected_messages_are_refused() {
         (acceptor(1), propose(1, 1)),
         (C7, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None }),
         (C7, ToProposer::Settle { slot: Slot(1) }),
+        (acceptor(1), ToProposer::Readmit { request: 1, acceptor: AcceptorId(3), disk: DISK }),
         (L1, ToProposer::Status { request: 1 }),
         (NodeId::Proposer(ProposerId(2)), ToProposer::Nack { ballot, promised: ballot }),
     ] {

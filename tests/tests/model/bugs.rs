@@ -54,19 +54,15 @@ fn catcher(bug: Bug) -> Catcher {
         }
         B::ReadRoundReusedAfterRestart => unforgetting(rereading()),
         B::ReplacedDiskAnswers
-        | B::ReadmissionCountsReplaced
         | B::ReadmissionNotRecorded
         | B::ReadmissionUnseated
         | B::ReadmittedDespitePromise
-        | B::ReadmittedRaisesNoPromise
-        | B::ReadmissionSurvivesNack
-        | B::EntersWithoutPromise
         | B::OlderPromiseCounts
-        | B::OlderVoteCounts => Config { forget: false, ..readmission() },
-        B::ReadmissionSlotsNotHeld | B::ReadmissionAtOnce => Config { forget: false, ..lost_votes() },
-        B::EntersWithoutTable => Config { forget: false, ..second_readmission() },
-        B::EntersWithoutHighest => Config { forget: false, ..lost_reads() },
-        B::OlderReadReplyCounts => Config { forget: false, ..readmitted_reads() },
+        | B::OlderVoteCounts => readmission(),
+        B::ReadmissionSlotsNotHeld | B::ReadmissionAtOnce => lost_votes(),
+        B::EntersWithoutTable => second_readmission(),
+        B::EntersWithoutHighest => lost_reads(),
+        B::OlderReadReplyCounts => readmitted_reads(),
         other => return Catcher::Other(elsewhere(other)),
     };
     Catcher::Model(Box::new(Config { bug: Some(bug), ..config }))
@@ -81,6 +77,12 @@ fn elsewhere(bug: Bug) -> &'static str {
         }
         B::RepliesNotKept | B::FencedCallApplied | B::ExpiryUnconditional => {
             "simulator: it needs sessions whose calls are repeated; the model's client never repeats one"
+        }
+        B::ReadmissionCountsReplaced
+        | B::ReadmittedRaisesNoPromise
+        | B::ReadmissionSurvivesNack
+        | B::EntersWithoutPromise => {
+            "tests/planted/readmission.rs: left out alone it does no harm in these worlds, explored to their ends"
         }
         B::NewSlotsOverVotes | B::SettleOverVotes => {
             "simulator: it takes more values than the model's clients have"
@@ -100,20 +102,6 @@ fn elsewhere(bug: Bug) -> &'static str {
             "simulator and the journal's trials: the model's disk is no journal"
         }
         other => panic!("{} is caught by nobody", other.name()),
-    }
-}
-
-#[test]
-fn dbg_bugs() {
-    let only: Vec<String> = std::env::var("BUGS").unwrap_or_default().split(',').map(String::from).collect();
-    for bug in Bug::ALL.iter().copied().filter(|bug| only.iter().any(|name| name == bug.name())) {
-        let Catcher::Model(config) = catcher(bug) else { continue };
-        let config = Config { forget: std::env::var("FORGET").is_ok(), ..*config };
-        let found = explore(bug.name(), config, 2);
-        match found.broken {
-            Some((_, story)) => println!("  caught after {}: {story}", found.states),
-            None => println!("  NOT CAUGHT: {}", bug.name()),
-        }
     }
 }
 
@@ -149,5 +137,5 @@ fn every_planted_bug_is_caught() {
         }
     }
     assert!(missed.is_empty(), "not caught: {missed:?}");
-    assert!(caught >= 24, "only {caught} planted bugs are the model's");
+    assert!(caught >= 35, "only {caught} planted bugs are the model's");
 }

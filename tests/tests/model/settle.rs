@@ -2,6 +2,7 @@
 //! everything that could only bring a refusal or be ignored. Each rule is about messages that stay without effect for ever, since
 //! promises never fall (I3, checked at every step of an acceptor).
 
+use synod_planted::Bug;
 use synod_protocol::message::{Message, ToAcceptor, ToProposer};
 use synod_protocol::{Ballot, ProposerId};
 
@@ -76,7 +77,11 @@ impl Synod {
     /// What its disk promises: the promise in its memory may yet be lost.
     fn promise_of(&self, cell: u32) -> Ballot {
         let Cell::Acceptor(acceptor) = &*self.cells.get(cell) else { unreachable!("acceptors come first") };
-        if acceptor.durable.cluster().is_some() { acceptor.durable.head().promised } else { WAITS }
+        if self.is_open(cell) { acceptor.durable.head().promised } else { WAITS }
+    }
+
+    fn is_open(&self, cell: u32) -> bool {
+        matches!(&*self.cells.get(cell), Cell::Acceptor(acceptor) if acceptor.durable.cluster().is_some())
     }
 
     /// An acceptor's messages without those at ballots below its promise.
@@ -85,8 +90,11 @@ impl Synod {
         messages.retain(|number| match &self.envelopes.get(*number).message {
             Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => *ballot >= promised,
             Message::Acceptor(ToAcceptor::Accept(accept)) => accept.ballot >= promised,
-            Message::Acceptor(ToAcceptor::Admit(admit)) => admit.ballot >= promised,
-            Message::Acceptor(ToAcceptor::Form { .. }) => promised == WAITS,
+            Message::Acceptor(ToAcceptor::Admit(admit)) => {
+                // Where that bug is planted, it isn't refused.
+                admit.ballot >= promised || self.config.bug == Some(Bug::ReadmittedDespitePromise)
+            }
+            Message::Acceptor(ToAcceptor::Form { .. }) => !self.is_open(node.cell),
             Message::Acceptor(_) | Message::Proposer(_) | Message::Learner(_) | Message::Client(_) => true,
         });
         self.inboxes.number(messages)

@@ -5,6 +5,7 @@
 
 mod journal;
 mod keeper;
+mod readmission;
 mod roles;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -26,6 +26,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         B::HintsAlwaysFollowed | B::StandsWithoutPhase2Quorum => {
             Some("the regressions beside this: it takes a partial partition that lasts")
         }
+        readmission if (B::ReplacedDiskAnswers..=B::OlderVoteCounts).contains(&readmission) => {
+            Some("model: what the disks told must meet at the right moment")
+        }
         B::FloorOfOneReport
         | B::FloorOfAllReports
         | B::FloorAbovePin

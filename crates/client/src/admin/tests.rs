@@ -129,3 +129,13 @@ fn each_combination_has_its_plan() {
     );
     assert!(matches!(planned([Open, OpenOther, Prepared]), Err(FormError::DifferentClusters(_))));
 }
+
+#[test]
+fn s12_a_disk_that_waits_to_be_readmitted_is_never_formed() {
+    for others in [Kind::Empty, Kind::Prepared, Kind::Open] {
+        let mut states: BTreeMap<_, _> = (1..=3).map(|id| (AcceptorId(id), state(id, others))).collect();
+        states.insert(AcceptorId(2), Formation::Replaced { disk: DiskId(9) });
+        let refused = plan(&states, OURS).unwrap_err().to_string();
+        assert!(refused.contains("a2") && refused.contains("readmit-acceptor"), "{refused}");
+    }
+}
