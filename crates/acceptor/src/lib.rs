@@ -23,8 +23,7 @@ use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::hello::Standing;
 use synod_protocol::message::{
-    Accept, Accepted, AcceptorStatus, Fetch, Fetched, Formation, Promise, Status, ToAcceptor, ToClient,
-    ToLearner, ToProposer, Vote,
+    Accept, Accepted, AcceptorStatus, Formation, Status, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::role::{Delay, Effects, Misdirected, Role};
 use synod_protocol::{AcceptorId, Ballot, DiskId, NodeId, ProposerId, Slot, SlotRange};

@@ -119,7 +119,7 @@ impl Readmitting {
                 admit: self.admit,
                 founding: founding.clone(),
                 incarnations: leading.incarnations().clone(),
-                floor: self.floor,
+                floor: self.floor.max(leading.floor()),
                 highest: self.last,
             })),
             Some(_) | None => {

@@ -4,8 +4,9 @@
 use synod_planted::Bug;
 
 use crate::configurations::{
-    catching_up, chunks, chunks_above_held, holding, lost_reads, lost_votes, overruled, overruled_and_reported,
-    reading, readmission, readmitted_reads, reduced, rereading, second_readmission, truncated,
+    catching_up, chunks, chunks_above_held, holding, lost_reads, lost_votes, overruled,
+    overruled_and_reported, reading, readmission, readmitted_reads, reduced, rereading, second_readmission,
+    truncated,
 };
 use crate::explore::{explore, lacking};
 use crate::step::Witness;

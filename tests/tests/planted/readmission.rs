@@ -79,7 +79,8 @@ fn promise(proposer: &mut Proposer, from: u16, ballot: Ballot) {
 /// A proposer in Phase 1 of its first ballot.
 fn stands() -> (Proposer, Ballot) {
     let quorums = QuorumSystem::majority((1..=3).map(AcceptorId)).unwrap();
-    let config = synod_proposer::Config { id: ProposerId(1), life: 7, quorums, tuning: Tuning::default() };
+    let (learners, tuning) = ([LearnerId(1)].into(), Tuning::default());
+    let config = synod_proposer::Config { id: ProposerId(1), life: 7, quorums, learners, tuning };
     let mut proposer = Proposer::new(config);
     let subscribe = ToProposer::Subscribe { next: Slot::FIRST, synced: Slot::ZERO, pinned: None };
     hear(&mut proposer, LearnerId(1), subscribe);
@@ -145,6 +146,7 @@ fn acceptor(id: AcceptorId, records: &[Record]) -> Acceptor {
         parameters: 1,
         election_timeout_ms: 100,
         chunk_bytes: 1 << 20,
+        cache_bytes: u64::MAX,
     };
     let mut durable = Durable::empty(id);
     records.iter().for_each(|record| durable.apply(record));
