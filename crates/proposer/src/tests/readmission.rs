@@ -132,7 +132,7 @@ fn s12_an_older_disk_is_not_counted_whenever_it_turns_out_to_be_older() {
 #[test]
 fn s12_a_readmission_without_quorums_or_of_a_stranger_is_refused() {
     let quorums = QuorumSystem::flexible((1..=3).map(AcceptorId), 3, 1).unwrap();
-    let learners = [L1].into();
+    let learners = [LearnerId(1)].into();
     let config = Config { id: ProposerId(1), life: 1, quorums, learners, tuning: tuning() };
     let mut world = World { proposer: Proposer::new(config), timers: Vec::new() };
     let Readmission::Refused { why } = ask(&mut world) else { panic!("a3 is needed by every Phase 1") };
