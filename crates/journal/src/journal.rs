@@ -186,10 +186,14 @@ impl<D: Disk> Journal<D> {
         self.reserve_bytes = bytes;
     }
 
-    /// How many segments the next one's head will call unneeded.
+    /// How many segments it pays to drop by moving on: those that the next one's head will call unneeded; the one in use only when
+    /// it is more than half full, or moving on would gain nothing.
     #[must_use]
     pub fn droppable(&self) -> u64 {
-        self.oldest_needed().saturating_sub(self.active.head.oldest_segment)
+        let head = &self.active.head;
+        let half_full = self.active.free_bytes() * 2 < head.prepared_bytes;
+        let through = if half_full { u64::MAX } else { head.segment };
+        self.oldest_needed().min(through).saturating_sub(head.oldest_segment)
     }
 
     /// The records of a batch, read back from the disk. It must be one that is still needed: see [`Journal::release`].

@@ -264,6 +264,7 @@ impl Leading {
     /// Once an election timeout: whether this leader still should lead.
     pub fn check(&mut self, learners: &BTreeSet<LearnerId>, quorums: &QuorumSystem) -> Result<(), Unfit> {
         self.heard_before = std::mem::take(&mut self.heard);
+        self.readmitting.iter_mut().for_each(Readmitting::check);
         if !quorums.is_phase2(&self.heard_before) {
             return Err(Unfit::NoQuorum);
         }

@@ -25,6 +25,9 @@ use crate::leading::Leading;
 use crate::phase::Found;
 use crate::{Out, Phase, Proposer, ignore_stale};
 
+/// Checks without anybody asking after which a readmission isn't waited for.
+pub(crate) const UNASKED_CHECKS: u64 = 5;
+
 /// A disk to be readmitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Replacement {
@@ -55,6 +58,10 @@ pub struct Readmitting {
     recorded: BTreeSet<AcceptorId>,
     /// What the cluster is, as they tell.
     founding: Option<Founding>,
+    /// Whoever asked for it was told that it is granted.
+    told: bool,
+    /// Checks in a row without anybody asking for it.
+    unasked: u64,
 }
 
 impl Readmitting {
@@ -68,12 +75,25 @@ impl Readmitting {
             floor: found.floor,
             recorded: BTreeSet::new(),
             founding: None,
+            told: false,
+            unasked: 0,
         }
     }
 
     /// The disk it is about.
     pub fn replacement(&self) -> Replacement {
         Replacement { acceptor: self.admit.acceptor, disk: self.admit.disk }
+    }
+
+    /// Whether another disk may have its turn: this one's grant was told, or nobody asks for it any more. Two who ask in turn would otherwise
+    /// take each other's ballot away for ever.
+    fn is_over(&self) -> bool {
+        self.told || self.unasked >= UNASKED_CHECKS
+    }
+
+    /// Once an election timeout.
+    pub fn check(&mut self) {
+        self.unasked += 1;
     }
 
     /// Asks for the record where it hasn't been told of.
@@ -148,15 +168,23 @@ impl Proposer {
         }
         let (quorums, ballot) = (&self.config.quorums, self.highest_ballot);
         let begun = Readmission::UnderWay { ballot, slots: 0, acceptors: quorums.phase2() as u64 };
-        match &self.phase {
+        match &mut self.phase {
             Phase::Probing(_) => return Readmission::NotLeading { leader: self.leader() },
             Phase::Preparing(_) if self.replacement == Some(replacement) => return begun,
             Phase::Preparing(_) => return Readmission::NotLeading { leader: self.leader() },
             Phase::Leading(leading) => {
                 if let Some(readmitting) = &leading.readmitting {
-                    let state = readmitting.state(leading, quorums);
-                    if readmitting.replacement() == replacement || !matches!(state, Readmission::Granted(_)) {
+                    let own = readmitting.replacement() == replacement;
+                    let (state, is_over) = (readmitting.state(leading, quorums), readmitting.is_over());
+                    if own && let Some(readmitting) = &mut leading.readmitting {
+                        readmitting.unasked = 0;
+                        readmitting.told |= matches!(state, Readmission::Granted(_));
                         return state;
+                    }
+                    if !is_over {
+                        // Another disk's grant is none of this one's business.
+                        let waits = !matches!(state, Readmission::Granted(_));
+                        return if waits { state } else { begun };
                     }
                 }
             }

@@ -70,6 +70,8 @@ pub(crate) struct Node {
     pub(crate) is_replaced: bool,
     /// The other one of the disks of which one replaced the other, while both are there.
     pub(crate) old_disk: Option<MemoryDisk>,
+    /// How often it was.
+    pub(crate) replacements: u64,
     /// The disk that was replaced is in.
     pub(crate) has_old_disk: bool,
     /// The process never starts again.
@@ -99,6 +101,7 @@ impl Node {
             is_rotten: false,
             is_replaced: false,
             old_disk: None,
+            replacements: 0,
             has_old_disk: false,
             gone: false,
             life: 0,

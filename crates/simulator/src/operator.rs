@@ -35,7 +35,7 @@ impl<T: Teller> World<T> {
         let quorums = &self.plan.cluster.quorums;
         let bearable = self.lost_disks() < self.plan.spare_disks() || node.gone;
         let can_be_readmitted = left >= quorums.phase1().max(quorums.phase2());
-        if node.disk.is_none() || node.is_replaced || !bearable || !can_be_readmitted {
+        if node.disk.is_none() || node.is_replaced || node.has_old_disk || !bearable || !can_be_readmitted {
             return;
         }
         self.end(place, false);
@@ -45,31 +45,32 @@ impl<T: Teller> World<T> {
         node.old_disk = old.filter(|_| !node.gone && back_us.is_some());
         (node.is_replaced, node.gone, node.is_rotten) = (true, false, false);
         (node.is_full, node.is_failing) = (false, false);
+        node.replacements += 1;
+        let number = node.replacements;
         self.ledger.on_disk_replaced(acceptor);
         self.see(Seen::DiskReplaced);
         self.start_later(place, down_us, down_us);
         self.after(down_us + ASKS_US, Event::Operate { place });
         if let Some(us) = back_us {
-            self.after(us, Event::SwapDisk { place });
-            self.after(us + down_us.max(500_000), Event::SwapDisk { place });
+            self.after(us, Event::SwapDisk { place, number, old: true });
+            self.after(us + down_us.max(500_000), Event::SwapDisk { place, number, old: false });
         }
     }
 
-    /// The disk that was replaced is put in again, or taken out again.
-    pub(crate) fn swap_disk(&mut self, place: usize) {
+    /// The disk that was replaced is put in again (`old`), or taken out again.
+    pub(crate) fn swap_disk(&mut self, place: usize, old: bool) {
         let node = &mut self.nodes[place];
         let NodeId::Acceptor(id) = node.id else { return };
-        if node.gone || node.old_disk.is_none() {
+        if node.gone || node.old_disk.is_none() || node.has_old_disk == old {
             return;
         }
         std::mem::swap(&mut node.disk, &mut node.old_disk);
-        node.has_old_disk = !node.has_old_disk;
+        node.has_old_disk = old;
         for disk in node.disk.iter().chain(&node.old_disk) {
             disk.clear_faults();
             disk.limit(None);
         }
         (node.is_full, node.is_failing) = (false, false);
-        let old = node.has_old_disk;
         self.story.note(self.now, || format!("{id} gets its {} disk", if old { "old" } else { "new" }));
         self.end(place, false);
         self.ledger.on_disk_swapped(id);

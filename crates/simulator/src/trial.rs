@@ -109,7 +109,7 @@ fn calm<T: Teller>(world: &mut World<T>) -> Check {
     world.weather = Weather { lost: 0, repeated: 0, late: 0, late_us: 0, latency_us, ordered };
     for place in 0..world.nodes.len() {
         if world.nodes[place].has_old_disk {
-            world.swap_disk(place);
+            world.swap_disk(place, false);
         }
     }
     let dead = mourn(world);

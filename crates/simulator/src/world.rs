@@ -47,7 +47,7 @@ pub(crate) enum Event {
     /// The operator sees to an acceptor whose disk was replaced.
     Operate { place: usize },
     /// An acceptor's old disk is put in instead of its new one, or the new one instead of the old.
-    SwapDisk { place: usize },
+    SwapDisk { place: usize, number: u64, old: bool },
     /// A disk that rotted away is replaced.
     Replace { acceptor: AcceptorId },
     /// A disk is as fast as usual again.
@@ -245,9 +245,9 @@ impl<T: Teller> World<T> {
                 self.operate(place);
                 Ok(())
             }
-            Event::SwapDisk { place } => {
-                if !self.is_calm {
-                    self.swap_disk(place);
+            Event::SwapDisk { place, number, old } => {
+                if !self.is_calm && self.nodes[place].replacements == number {
+                    self.swap_disk(place, old);
                 }
                 Ok(())
             }

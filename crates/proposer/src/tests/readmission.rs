@@ -4,6 +4,7 @@ use synod_protocol::Incarnation;
 use synod_protocol::message::{Admit, Admitted, Founding, Readmission};
 
 use super::*;
+use crate::readmission::UNASKED_CHECKS;
 
 const A3: AcceptorId = AcceptorId(3);
 const NEW: DiskId = DiskId(30);
@@ -78,6 +79,38 @@ fn s12_a_disk_is_granted_once_a_quorum_without_it_holds_and_has_recorded() {
         assert_eq!(admission.admit, Admit { ballot, acceptor: A3, disk: NEW });
         assert_eq!((admission.incarnations, admission.highest), (row(ballot, NEW), Slot(1)));
     }
+}
+
+/// Found by the simulator: two admin commands at once took each other's ballot away for ever, each before the other had heard of its grant.
+#[test]
+fn s12_a_grant_is_told_before_another_disk_has_its_turn() {
+    let other = |world: &mut World| {
+        let ask = ToProposer::Readmit { request: 9, acceptor: AcceptorId(2), disk: DiskId(20) };
+        world.message(ClientId(8).into(), ask);
+        world.proposer.highest_ballot
+    };
+    let granted = || {
+        let (mut world, ballot) = readmitting();
+        for from in [1, 2] {
+            world.message(acceptor(from), accepted(ballot, &[1], 0));
+            world.message(acceptor(from), admitted(ballot, DISK));
+        }
+        (world, ballot)
+    };
+    let (mut world, ballot) = granted();
+    assert_eq!(other(&mut world), ballot, "whoever asked for a3 hasn't heard of it");
+    assert!(matches!(ask(&mut world), Readmission::Granted(_)));
+    assert!(other(&mut world) > ballot);
+    // One that isn't asked for any more isn't waited for.
+    let (mut world, ballot) = granted();
+    for _ in 0..UNASKED_CHECKS {
+        assert_eq!(other(&mut world), ballot);
+        for from in [1, 2] {
+            world.message(acceptor(from), accepted(ballot, &[], 1));
+        }
+        world.timer(Timer::Check);
+    }
+    assert!(other(&mut world) > ballot);
 }
 
 #[test]
