@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use synod_protocol::Cluster;
+use synod_protocol::command::Record;
 use synod_protocol::message::Consistency;
+use synod_protocol::{Cluster, Revision};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Driver, Request, Ticket};
@@ -48,30 +49,71 @@ impl Client {
         Client { requests: self.requests.clone(), deadline }
     }
 
-    /// Sets `key` to `value`.
-    pub async fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<Answer<()>, CallError> {
+    /// Sets `key` to `value`; tells the revision that did.
+    pub async fn put(
+        &self,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+    ) -> Result<Answer<Revision>, CallError> {
         let write = Write::Put { key: key.into(), value: value.into() };
         let answer = self.write(write).await?;
+        match answer.value {
+            What::Put { revision } => Ok(Answer { value: revision, slot: answer.slot }),
+            What::Deleted { .. } | What::Value(_) | What::Restored | What::Renewed | What::Closed => {
+                Err(CallError::Unknown)
+            }
+        }
+    }
+
+    /// Removes `key`; tells the revision that did, if it was there.
+    pub async fn delete(&self, key: impl Into<Bytes>) -> Result<Answer<Option<Revision>>, CallError> {
+        let answer = self.write(Write::Delete { key: key.into() }).await?;
+        match answer.value {
+            What::Deleted { revision } => Ok(Answer { value: revision, slot: answer.slot }),
+            What::Put { .. } | What::Value(_) | What::Restored | What::Renewed | What::Closed => {
+                Err(CallError::Unknown)
+            }
+        }
+    }
+
+    /// Sets `key` as a backup has it, in a cluster that has never taken a write. The cluster takes no other writes from the first such call
+    /// on until [`Client::restore_end`].
+    pub async fn restore(&self, key: impl Into<Bytes>, record: Record) -> Result<Answer<()>, CallError> {
+        let answer = self.write(Write::Restore { key: key.into(), record }).await?;
         Ok(Answer { value: (), slot: answer.slot })
     }
 
-    /// Removes `key`; tells whether it was there.
-    pub async fn delete(&self, key: impl Into<Bytes>) -> Result<Answer<bool>, CallError> {
-        let answer = self.write(Write::Delete { key: key.into() }).await?;
-        match answer.value {
-            What::Deleted { existed } => Ok(Answer { value: existed, slot: answer.slot }),
-            What::Put | What::Value(_) | What::Renewed | What::Closed => Err(CallError::Unknown),
-        }
+    /// Ends a restore: the cluster's next write takes the revision after this one.
+    pub async fn restore_end(&self, revision: Revision) -> Result<Answer<()>, CallError> {
+        let answer = self.write(Write::RestoreEnd { revision }).await?;
+        Ok(Answer { value: (), slot: answer.slot })
     }
 
     /// The value of `key`, linearizable: sees every write acknowledged before this call began.
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Answer<Option<Bytes>>, CallError> {
-        self.read(key.into(), Consistency::Linearizable).await
+        self.record(key, Consistency::Linearizable).await.map(value_of)
     }
 
     /// The value of `key` as some learner has it; the answer's slot tells how far that learner is.
     pub async fn get_stale(&self, key: impl Into<Bytes>) -> Result<Answer<Option<Bytes>>, CallError> {
-        self.read(key.into(), Consistency::Stale).await
+        self.record(key, Consistency::Stale).await.map(value_of)
+    }
+
+    /// The value of `key` and its revisions.
+    pub async fn record(
+        &self,
+        key: impl Into<Bytes>,
+        consistency: Consistency,
+    ) -> Result<Answer<Option<Record>>, CallError> {
+        let (key, deadline) = (key.into(), self.deadline);
+        let ask = |ticket| Request::Read(ticket, key, consistency, deadline);
+        let answer = self.call(ask, Failure::Closed.into()).await?;
+        match answer.value {
+            What::Value(record) => Ok(Answer { value: record, slot: answer.slot }),
+            What::Put { .. } | What::Deleted { .. } | What::Restored | What::Renewed | What::Closed => {
+                Err(Failure::Closed.into())
+            }
+        }
     }
 
     /// Waits for the calls under way and ends the session in the cluster, so that it need not expire there. Later calls
@@ -86,16 +128,6 @@ impl Client {
         self.call(|ticket| Request::Write(ticket, write, deadline), CallError::Unknown).await
     }
 
-    async fn read(&self, key: Bytes, consistency: Consistency) -> Result<Answer<Option<Bytes>>, CallError> {
-        let deadline = self.deadline;
-        let ask = |ticket| Request::Read(ticket, key, consistency, deadline);
-        let answer = self.call(ask, Failure::Closed.into()).await?;
-        match answer.value {
-            What::Value(value) => Ok(Answer { value, slot: answer.slot }),
-            What::Put | What::Deleted { .. } | What::Renewed | What::Closed => Err(Failure::Closed.into()),
-        }
-    }
-
     /// `lost` is what the call comes to when the driver has ended without an answer: its runtime was shut down.
     async fn call(&self, request: impl FnOnce(Ticket) -> Request, lost: CallError) -> Ended {
         let (ticket, ended) = oneshot::channel();
@@ -104,4 +136,8 @@ impl Client {
         }
         ended.await.unwrap_or(Err(lost))
     }
+}
+
+fn value_of(answer: Answer<Option<Record>>) -> Answer<Option<Bytes>> {
+    Answer { value: answer.value.map(|record| record.value), slot: answer.slot }
 }

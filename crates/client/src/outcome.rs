@@ -1,7 +1,7 @@
 //! How a call ends: ok, failed for certain, or unknown. Three ways, never a fourth.
 
-use synod_protocol::Slot;
-use synod_protocol::command::Refusal;
+use synod_protocol::command::{Record, Refusal};
+use synod_protocol::{Revision, Slot};
 
 /// What a call came to, and where in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,14 +66,19 @@ pub enum CallError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// The key is set.
-    Put,
+    Put {
+        /// The revision that set it.
+        revision: Revision,
+    },
     /// The key is gone.
     Deleted {
-        /// Whether it was there.
-        existed: bool,
+        /// The revision that removed it, if it was there.
+        revision: Option<Revision>,
     },
-    /// The value of the key, if it has one.
-    Value(Option<bytes::Bytes>),
+    /// The key's value and revisions, if it has one.
+    Value(Option<Record>),
+    /// The key is as the backup has it, or the restore has ended.
+    Restored,
     /// The session lives on.
     Renewed,
     /// The session is closed.

@@ -151,9 +151,11 @@ impl<T> Session<T> {
 
     /// Begins a write that must end before `deadline`.
     pub fn write(&mut self, ticket: T, write: Write, deadline: Duration) {
-        let (key, value): (&Bytes, &[u8]) = match &write {
+        let (key, value): (&[u8], &[u8]) = match &write {
             Write::Put { key, value } => (key, value),
             Write::Delete { key } => (key, &[]),
+            Write::Restore { key, record } => (key, &record.value),
+            Write::RestoreEnd { .. } => (&[], &[]),
         };
         match self.refuse_early(key, value) {
             Some(failure) => self.end(ticket, Err(failure.into())),

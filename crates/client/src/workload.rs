@@ -245,7 +245,7 @@ impl Actor {
             (!actor.ledger.may_have_existed(key, existed))
                 .then(|| actor.violation(key, &format!("delete said it {told}")))
         };
-        self.written(key, None, ended.as_ref().map(|answer| answer.value), check, recorder);
+        self.written(key, None, ended.as_ref().map(|answer| answer.value.is_some()), check, recorder);
         ended.map(|_| ())
     }
 

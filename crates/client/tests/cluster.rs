@@ -27,8 +27,8 @@ async fn puts_gets_and_deletes_and_leaves_nothing_behind() {
     let put = client.put("a", &b"\0\xff"[..]).await.unwrap();
     assert_eq!(client.get("a").await.unwrap().value.as_deref(), Some(&b"\0\xff"[..]));
     assert_eq!(client.get_stale("a").await.unwrap().slot, put.slot);
-    assert!(client.delete("a").await.unwrap().value);
-    assert!(!client.delete("a").await.unwrap().value);
+    assert_eq!(client.delete("a").await.unwrap().value, Some(put.value.next()));
+    assert_eq!(client.delete("a").await.unwrap().value, None);
     assert_eq!(fake.state().machine.sessions().len(), 1);
     client.close().await.unwrap();
     assert_eq!(fake.state().machine.sessions().len(), 0);
@@ -169,7 +169,7 @@ async fn a_workload_notices_lost_and_foreign_writes() {
         let keys: Vec<_> = state.machine.keys.keys().cloned().collect();
         assert!(keys.len() > 3);
         state.machine.keys.remove(&keys[0]);
-        state.machine.keys.insert(keys[1].clone(), b"foreign".to_vec());
+        state.machine.keys.get_mut(&keys[1]).unwrap().value = "foreign".into();
         let other = state.machine.keys[&keys[2]].clone();
         state.machine.keys.insert(keys[3].clone(), other);
     }

@@ -108,9 +108,11 @@ impl<S: Storage> Learner<S> {
         for reply in applied.replies {
             let client = match reply.outcome {
                 Outcome::Closed => self.attachments.detach(reply.session),
-                Outcome::Put | Outcome::Deleted { .. } | Outcome::Renewed | Outcome::Refused(_) => {
-                    self.attachments.client(reply.session)
-                }
+                Outcome::Put { .. }
+                | Outcome::Deleted { .. }
+                | Outcome::Restored
+                | Outcome::Renewed
+                | Outcome::Refused(_) => self.attachments.client(reply.session),
             };
             if let Some(client) = client {
                 self.outgoing.reply(client, reply);

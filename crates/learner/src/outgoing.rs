@@ -85,7 +85,7 @@ impl Outgoing {
 fn bytes(reply: &ReadReply) -> u64 {
     REPLY_BYTES
         + match &reply.outcome {
-            ReadOutcome::Value(Some(value)) => value.len() as u64,
+            ReadOutcome::Value(Some(record)) => record.value.len() as u64,
             ReadOutcome::Value(None) | ReadOutcome::Busy { .. } => 0,
         }
 }

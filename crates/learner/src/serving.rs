@@ -1,6 +1,5 @@
 //! How a learner serves clients: attachments, reads (S10), forwarded commands, expiry of idle sessions.
 
-use bytes::Bytes;
 use synod_planted::Bug;
 use synod_protocol::command::{self, BatchBuilder, Command, SessionId};
 use synod_protocol::message::{
@@ -93,9 +92,9 @@ impl<S: Storage> Learner<S> {
         if self.outgoing.is_full_for(read.client) {
             return self.answer_busy(read.client, read.id);
         }
-        let value: Option<Bytes> = read.key.as_ref().and_then(|key| self.machine.get(key));
+        let record = read.key.as_ref().and_then(|key| self.machine.get(key));
         let reply =
-            ReadReply { id: read.id, slot: self.machine.applied(), outcome: ReadOutcome::Value(value) };
+            ReadReply { id: read.id, slot: self.machine.applied(), outcome: ReadOutcome::Value(record) };
         self.outgoing.read_reply(read.client, reply);
     }
 

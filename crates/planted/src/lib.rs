@@ -130,6 +130,18 @@ bugs! {
     HeadRepeatedBatch: "head-repeated-batch", "Recovery applies again the batch that its first head includes.";
     ReleasedTooMuch: "released-too-much", "The keeper lets batches go that hold votes above the floor.";
     ReadBackUnchecked: "read-back-unchecked", "A batch that is read back is believed without its checksum.";
+    DeletesNotCheckpointed: "deletes-not-checkpointed", "A checkpoint of what has changed leaves out the keys that were deleted.";
+    CreatedOverwritten: "created-overwritten", "A put of a key that is there takes it for made anew.";
+    ImageWithoutSessions: "image-without-sessions", "An image of the state leaves out the sessions and their kept replies.";
+    ImageWithOlderChain: "image-with-older-chain", "An image names the applied slot with the hash chain that isn't the slot's.";
+    ImageWithoutRevision: "image-without-revision", "An image leaves out the revision, so that its mutations are numbered from 1 again.";
+    ImageDigestIgnored: "image-digest-ignored", "Whoever builds a state from an image doesn't compare its digest.";
+    ImageEndNotAwaited: "image-end-not-awaited", "A state built from an image counts as complete before the image's last chunk.";
+    RepliesNotInImage: "replies-not-in-image", "An image has the sessions, but not their kept replies.";
+    WritesDuringRestore: "writes-during-restore", "The state takes writes of its own while a backup is being restored.";
+    FrozenOverlayForgotten: "frozen-overlay-forgotten", "The disk engine doesn't look for a key in what is being written to disk.";
+    CheckpointNotWhole: "checkpoint-not-whole", "The disk engine writes the keys of a checkpoint without its applied slot and sessions.";
+    SpillAfterCheckpoint: "spill-after-checkpoint", "The disk engine writes keys between two checkpoints, though what it holds is to be one checkpoint.";
     CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }
 

@@ -8,7 +8,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Slot;
+use crate::ids::{Revision, Slot};
 use crate::value::Value;
 use crate::wire;
 
@@ -80,6 +80,44 @@ pub enum Operation<'a> {
     KeepAlive,
     /// Ends the session.
     Close,
+    /// Sets a key as a backup has it. Taken only while no mutation has ever happened: it begins a restore, or goes on with it.
+    Restore {
+        /// The key.
+        key: &'a [u8],
+        /// The value.
+        value: &'a [u8],
+        /// As the record had them.
+        stamp: Stamp,
+    },
+    /// Ends a restore, or makes the restore of nothing: the next mutation takes the revision after this one.
+    RestoreEnd {
+        /// The backup's revision.
+        revision: Revision,
+    },
+}
+
+/// What is kept of a key besides its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The revision that made the key, since it was last absent.
+    pub created: Revision,
+    /// The revision that set its value.
+    pub modified: Revision,
+    /// How many revisions have set it since it was made, that one included.
+    pub version: u64,
+}
+
+/// A key's value, and when it came to be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Record {
+    /// The revision that made the key, since it was last absent.
+    pub created: Revision,
+    /// The revision that set this value.
+    pub modified: Revision,
+    /// How many revisions have set the key since it was made, that one included.
+    pub version: u64,
+    /// The value.
+    pub value: Bytes,
 }
 
 /// The reply to a call, kept and repeated while the client may ask again (S9).
@@ -99,11 +137,14 @@ pub struct Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// The key is set.
-    Put,
+    Put {
+        /// The revision that set it.
+        revision: Revision,
+    },
     /// The key is gone.
     Deleted {
-        /// Whether it was there.
-        existed: bool,
+        /// The revision that removed it, if it was there.
+        revision: Option<Revision>,
     },
     /// The session lives on.
     Renewed,
@@ -111,6 +152,8 @@ pub enum Outcome {
     Closed,
     /// Nothing was done.
     Refused(Refusal),
+    /// The key is as the backup has it, or the restore has ended.
+    Restored,
 }
 
 /// Why a call had no effect.
@@ -134,6 +177,24 @@ pub enum Refusal {
     /// The sequence is below the lowest unacknowledged one, or too far above it.
     #[error("the call's sequence lies outside its session's window")]
     OutsideWindow,
+    /// A write of its own while a backup is being restored.
+    #[error(
+        "a backup is being restored into this cluster: it takes writes when `synod restore` has ended; if that was broken \
+         off, run it again with the same file"
+    )]
+    Restoring,
+    /// A restore into a cluster that has taken writes, or has been restored.
+    #[error(
+        "this cluster has taken writes or was restored already (revision {revision}): a backup can be restored only into a \
+         new, empty cluster"
+    )]
+    NotEmpty {
+        /// The cluster's revision.
+        revision: Revision,
+    },
+    /// A restored record, or the end of a restore, whose revisions can't be.
+    #[error("the backup names revisions that can't be: it is damaged, or not from this kind of cluster")]
+    BadRevision,
 }
 
 /// The reply to [`Command::Open`].

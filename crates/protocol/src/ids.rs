@@ -168,6 +168,36 @@ impl fmt::Debug for Slot {
     }
 }
 
+/// A revision: the number of a mutation, from 1, the same at every learner. Zero is the state before the first mutation.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// Before the first mutation.
+    pub const ZERO: Revision = Revision(0);
+
+    /// The revision of the next mutation.
+    #[must_use]
+    pub fn next(self) -> Revision {
+        Revision(
+            self.0.checked_add(1).expect("a log doesn't hold 2^64 mutations, and a restore is refused there"),
+        )
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// The slots `first..=last`; never empty when built by [`SlotRange::new`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotRange {

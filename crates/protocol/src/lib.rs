@@ -35,7 +35,7 @@ pub mod wire;
 
 pub use cluster::Cluster;
 pub use ids::{
-    AcceptorId, Ballot, ClientId, ClusterId, DiskId, LearnerId, NodeId, ProposerId, Slot, SlotRange,
+    AcceptorId, Ballot, ClientId, ClusterId, DiskId, LearnerId, NodeId, ProposerId, Revision, Slot, SlotRange,
 };
 pub use incarnations::{Incarnation, Incarnations};
 pub use quorum::{QuorumSystem, Tally};

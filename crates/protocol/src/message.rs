@@ -18,7 +18,7 @@ mod votes;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Opened, Reply, SessionId};
+use crate::command::{Opened, Record, Reply, SessionId};
 use crate::ids::{AcceptorId, Ballot, DiskId, ProposerId, Slot};
 use crate::incarnations::Incarnations;
 use crate::value::{Entry, Value};
@@ -349,8 +349,8 @@ pub struct ReadReply {
 /// What came of a read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReadOutcome {
-    /// The value of the key, if it has one.
-    Value(Option<Bytes>),
+    /// The key's value and revisions, if it has one.
+    Value(Option<Record>),
     /// Over a limit; try again after so many milliseconds.
     Busy {
         /// Milliseconds to wait.

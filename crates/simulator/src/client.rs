@@ -176,17 +176,17 @@ impl<T: Teller> World<T> {
     fn client_answered(&mut self, call: &UnderWay, what: &What, slot: Slot, tick: u64) -> Check {
         self.coverage.see(Seen::CallOk);
         let reply = match what {
-            What::Put => Reply::Put,
-            What::Deleted { existed } => Reply::Deleted { existed: *existed },
-            What::Value(value) => {
+            What::Put { .. } => Reply::Put,
+            What::Deleted { revision } => Reply::Deleted { existed: revision.is_some() },
+            What::Value(record) => {
                 self.coverage.see(if call.call.is_some() { Seen::ReadOk } else { Seen::ReadStale });
-                let right = self.ledger.value_at(&call.key, slot);
-                check(right == value.as_ref(), "I13", || {
-                    format!("a read of {:?} at slot {slot} found {value:?}, there was {right:?}", call.key)
+                let right = self.ledger.record_at(&call.key, slot);
+                check(right == record.as_ref(), "I13", || {
+                    format!("a read of {:?} at slot {slot} found {record:?}, there was {right:?}", call.key)
                 })?;
-                Reply::Found(value.clone())
+                Reply::Found(record.as_ref().map(|record| record.value.clone()))
             }
-            What::Renewed | What::Closed => {
+            What::Restored | What::Renewed | What::Closed => {
                 return Err(Violation { rule: "I9", what: format!("a caller was answered {what:?}") });
             }
         };

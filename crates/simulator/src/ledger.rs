@@ -10,15 +10,16 @@ use std::fmt;
 use bytes::Bytes;
 
 use synod_acceptor::{Durable, Record};
-use synod_protocol::command::{Call, Command, Operation, Outcome, Refusal, Reply, SessionId};
+use synod_protocol::command::{self, Command, Outcome, Refusal, Reply, SessionId};
 use synod_protocol::message::{
     Accept, Chosen, Fetched, Message, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
-use synod_protocol::{AcceptorId, Ballot, NodeId, QuorumSystem, Slot, Value, command};
+use synod_protocol::{AcceptorId, Ballot, NodeId, QuorumSystem, Slot, Value};
 use synod_store::{Applied, MemoryStorage, StateMachine};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::coverage::{Coverage, Seen};
+use crate::records::Records;
 use crate::recovered;
 use crate::seats::Seats;
 use crate::violation::{Check, Violation, check};
@@ -55,8 +56,8 @@ pub(crate) struct Ledger {
     replies: HashMap<(SessionId, u64), Reply>,
     /// The slot of the last command of each session.
     renewed: HashMap<SessionId, Slot>,
-    /// What each key was set to, or that it was removed, and at which slot; in order.
-    versions: HashMap<Bytes, Vec<(Slot, Option<Bytes>)>>,
+    /// What each key was, and when.
+    records: Records,
 }
 
 impl Ledger {
@@ -77,7 +78,7 @@ impl Ledger {
             reference,
             replies: HashMap::new(),
             renewed: HashMap::new(),
-            versions: HashMap::new(),
+            records: Records::default(),
         }
     }
 
@@ -224,7 +225,7 @@ impl Ledger {
                 let Some(reply) = replies.next() else { break };
                 let took_effect = reply.outcome;
                 if self.check_once(reply, seen)? {
-                    self.note_version(&call, took_effect);
+                    self.records.note(self.reference.applied(), &call, took_effect)?;
                 }
             }
             for opened in &applied.opened {
@@ -261,21 +262,9 @@ impl Ledger {
         })
     }
 
-    /// The value of a key after `slot`.
-    pub(crate) fn value_at(&self, key: &Bytes, slot: Slot) -> Option<&Bytes> {
-        let versions = self.versions.get(key)?;
-        let after = versions.partition_point(|(at, _)| *at <= slot);
-        versions[..after].last()?.1.as_ref()
-    }
-
-    fn note_version(&mut self, call: &Call<'_>, outcome: Outcome) {
-        let (key, value) = match (call.operation, outcome) {
-            (Operation::Put { key, value }, Outcome::Put) => (key, Some(Bytes::copy_from_slice(value))),
-            (Operation::Delete { key }, Outcome::Deleted { .. }) => (key, None),
-            _ => return,
-        };
-        let slot = self.reference.applied();
-        self.versions.entry(Bytes::copy_from_slice(key)).or_default().push((slot, value));
+    /// The record of a key after `slot`.
+    pub(crate) fn record_at(&self, key: &Bytes, slot: Slot) -> Option<&command::Record> {
+        self.records.at(key, slot)
     }
 
     /// I7: whatever comes again gets the identical reply, or is refused for good. Tells whether the call took effect here.
@@ -283,11 +272,18 @@ impl Ledger {
         match reply.outcome {
             Outcome::Refused(Refusal::OutsideWindow) => seen.see(Seen::CallFenced),
             Outcome::Refused(Refusal::NoSession) => {}
-            Outcome::Put
+            Outcome::Put { .. }
             | Outcome::Deleted { .. }
+            | Outcome::Restored
             | Outcome::Renewed
             | Outcome::Closed
-            | Outcome::Refused(Refusal::KeyTooLong { .. } | Refusal::ValueTooLong { .. }) => {
+            | Outcome::Refused(
+                Refusal::KeyTooLong { .. }
+                | Refusal::ValueTooLong { .. }
+                | Refusal::Restoring
+                | Refusal::NotEmpty { .. }
+                | Refusal::BadRevision,
+            ) => {
                 let key = (reply.session, reply.sequence);
                 if let Some(first) = self.replies.get(&key) {
                     check(*first == reply, "I7", || {

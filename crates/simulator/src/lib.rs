@@ -21,6 +21,7 @@ mod operator;
 pub mod plan;
 mod process;
 mod random;
+mod records;
 mod recovered;
 pub mod reduce;
 mod seating;

@@ -4,9 +4,12 @@
 //! slot got the same log and did the same with it. Every part is written with its kind and its lengths, field by field, so
 //! that neither a compiler nor another release can change the chain of a log. It guards against bugs and damage, not forgery.
 
-use synod_protocol::Slot;
-use synod_protocol::command::{Opened, Outcome, Refusal, Reply, SessionId};
+use synod_protocol::command::{Opened, Reply, SessionId, Stamp};
+use synod_protocol::{Revision, Slot};
 use xxhash_rust::xxh3::Xxh3;
+
+use crate::outcome;
+use crate::storage::RecordRef;
 
 /// Kinds of parts.
 mod kind {
@@ -16,6 +19,8 @@ mod kind {
     pub(super) const REPLY: u8 = 4;
     pub(super) const EXPIRE: u8 = 5;
     pub(super) const SKIPPED: u8 = 6;
+    pub(super) const RESTORE: u8 = 7;
+    pub(super) const RESTORE_END: u8 = 8;
 }
 
 /// The chain's next link, while its slot is being applied.
@@ -34,16 +39,36 @@ impl Link {
     }
 
     /// A key was set.
-    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.hash.update(&[kind::PUT]);
-        self.bytes(key);
-        self.bytes(value);
+    pub(crate) fn put(&mut self, key: &[u8], record: RecordRef<'_>) {
+        self.record(kind::PUT, key, record);
     }
 
     /// A key was removed.
-    pub(crate) fn delete(&mut self, key: &[u8]) {
+    pub(crate) fn delete(&mut self, key: &[u8], revision: Revision) {
         self.hash.update(&[kind::DELETE]);
         self.bytes(key);
+        self.number(revision.0);
+    }
+
+    /// A key was set as a backup has it.
+    pub(crate) fn restore(&mut self, key: &[u8], record: RecordRef<'_>) {
+        self.record(kind::RESTORE, key, record);
+    }
+
+    /// A restore has ended.
+    pub(crate) fn restore_end(&mut self, revision: Revision) {
+        self.hash.update(&[kind::RESTORE_END]);
+        self.number(revision.0);
+    }
+
+    fn record(&mut self, kind: u8, key: &[u8], record: RecordRef<'_>) {
+        let RecordRef { stamp: Stamp { created, modified, version }, value } = record;
+        self.hash.update(&[kind]);
+        self.bytes(key);
+        self.bytes(value);
+        self.number(created.0);
+        self.number(modified.0);
+        self.number(version);
     }
 
     /// A session was asked for.
@@ -55,16 +80,7 @@ impl Link {
 
     /// A call was answered.
     pub(crate) fn reply(&mut self, reply: &Reply) {
-        let (tag, detail) = match reply.outcome {
-            Outcome::Put => (1, 0),
-            Outcome::Deleted { existed } => (2, u64::from(existed)),
-            Outcome::Renewed => (3, 0),
-            Outcome::Closed => (4, 0),
-            Outcome::Refused(Refusal::KeyTooLong { limit }) => (5, limit),
-            Outcome::Refused(Refusal::ValueTooLong { limit }) => (6, limit),
-            Outcome::Refused(Refusal::NoSession) => (7, 0),
-            Outcome::Refused(Refusal::OutsideWindow) => (8, 0),
-        };
+        let (tag, detail) = outcome::parts(reply.outcome);
         self.hash.update(&[kind::REPLY, tag]);
         self.session(reply.session);
         self.number(reply.sequence);
@@ -106,6 +122,12 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use synod_protocol::command::{Outcome, Refusal};
+
+    fn record(value: &[u8], created: u64, modified: u64, version: u64) -> RecordRef<'_> {
+        let stamp = Stamp { created: Revision(created), modified: Revision(modified), version };
+        RecordRef { stamp, value }
+    }
 
     fn chain(parts: impl FnOnce(&mut Link)) -> u64 {
         let mut link = Link::begin(1, Slot(2), b"commands");
@@ -125,37 +147,51 @@ mod tests {
             Link::begin(2, Slot(2), b"commands").end(),
             Link::begin(1, Slot(3), b"commands").end(),
             Link::begin(1, Slot(2), b"command").end(),
-            chain(|link| link.put(b"ab", b"c")),
-            chain(|link| link.put(b"a", b"bc")),
-            chain(|link| link.delete(b"ab")),
+            chain(|link| link.put(b"ab", record(b"c", 1, 2, 2))),
+            chain(|link| link.put(b"a", record(b"bc", 1, 2, 2))),
+            chain(|link| link.put(b"a", record(b"bc", 2, 2, 2))),
+            chain(|link| link.put(b"a", record(b"bc", 1, 3, 2))),
+            chain(|link| link.put(b"a", record(b"bc", 1, 2, 1))),
+            chain(|link| link.restore(b"a", record(b"bc", 1, 2, 2))),
+            chain(|link| link.restore_end(Revision(2))),
+            chain(|link| link.delete(b"ab", Revision(2))),
+            chain(|link| link.delete(b"ab", Revision(3))),
             chain(|link| link.opened(&Opened { nonce: 1, session: Some(session) })),
             chain(|link| link.opened(&Opened { nonce: 1, session: None })),
             chain(|link| link.expire(session, true)),
             chain(|link| link.expire(session, false)),
             chain(Link::skipped),
-            chain(|link| link.reply(&reply(Outcome::Put))),
-            chain(|link| link.reply(&reply(Outcome::Deleted { existed: true }))),
-            chain(|link| link.reply(&reply(Outcome::Deleted { existed: false }))),
-            chain(|link| link.reply(&reply(Outcome::Renewed))),
-            chain(|link| link.reply(&reply(Outcome::Closed))),
-            chain(|link| link.reply(&reply(Outcome::Refused(Refusal::NoSession)))),
-            chain(|link| link.reply(&reply(Outcome::Refused(Refusal::OutsideWindow)))),
-            chain(|link| link.reply(&reply(Outcome::Refused(Refusal::KeyTooLong { limit: 1 })))),
-            chain(|link| link.reply(&reply(Outcome::Refused(Refusal::ValueTooLong { limit: 1 })))),
         ];
-        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
-        assert_eq!(distinct.len(), all.len());
+        let outcomes = [
+            Outcome::Put { revision: Revision(1) },
+            Outcome::Put { revision: Revision(2) },
+            Outcome::Deleted { revision: Some(Revision(1)) },
+            Outcome::Deleted { revision: None },
+            Outcome::Renewed,
+            Outcome::Closed,
+            Outcome::Restored,
+            Outcome::Refused(Refusal::NoSession),
+            Outcome::Refused(Refusal::OutsideWindow),
+            Outcome::Refused(Refusal::KeyTooLong { limit: 1 }),
+            Outcome::Refused(Refusal::ValueTooLong { limit: 1 }),
+            Outcome::Refused(Refusal::Restoring),
+            Outcome::Refused(Refusal::NotEmpty { revision: Revision(1) }),
+            Outcome::Refused(Refusal::BadRevision),
+        ];
+        let replies = outcomes.map(|outcome| chain(|link| link.reply(&reply(outcome))));
+        let distinct: std::collections::BTreeSet<_> = all.iter().chain(&replies).collect();
+        assert_eq!(distinct.len(), all.len() + replies.len());
     }
 
     #[test]
     fn golden_chain_of_a_small_slot() {
         let got = chain(|link| {
-            link.put(b"key", b"value");
-            link.reply(&reply(Outcome::Put));
+            link.put(b"key", record(b"value", 1, 2, 2));
+            link.reply(&reply(Outcome::Put { revision: Revision(2) }));
         });
         assert_eq!(
             format!("{got:016x}"),
-            "26698af79fdfdd01",
+            "577934745934036c",
             "a changed chain makes old and new releases disagree"
         );
     }

@@ -1,19 +1,26 @@
 //! The state machine: chosen values in, replies out (S7, S9).
 //!
+//! Every put, and every delete of a key that is there, takes the next revision; what else happens takes none. A restore sets keys with
+//! the revisions of a backup, as commands of the log like any other: it begins in a state without any mutation, ends by setting the revision, and between
+//! the two the state takes no mutation of its own, so that no half restored state is ever written to.
+//!
 //! Commands are borrowed from the batch they were chosen in; what is allocated is the stored key or value and the kept reply.
 //! An entry that is no command changes nothing, at every learner alike, and counts in the chain.
 
-use bytes::Bytes;
 use synod_planted::Bug;
 use synod_protocol::cluster::Limits;
 use synod_protocol::command::{
-    Call, Command, Opened, Operation, Outcome, Refusal, Reply, SessionId, commands,
+    Call, Command, Opened, Operation, Outcome, Record, Refusal, Reply, SessionId, Stamp, commands,
 };
-use synod_protocol::{Slot, Value};
+use synod_protocol::{Revision, Slot, Value};
 
 use crate::chain::Link;
+use crate::image::{Head, Image};
 use crate::session::{Admission, Kept, Sessions};
-use crate::storage::Storage;
+use crate::storage::{RecordRef, Storage};
+
+/// No revision above this one is taken from a backup: as many mutations are left as a cluster can ever make.
+const HIGHEST_RESTORED: Revision = Revision(u64::MAX / 2);
 
 /// What came of applying one slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,23 +39,32 @@ pub struct StateMachine<S> {
     limits: Limits,
     storage: S,
     sessions: Sessions,
-    /// Every slot up to here is applied.
-    applied: Slot,
-    /// Hash chain at the applied slot.
-    chain: u64,
+    /// All of the state but keys and sessions.
+    head: Head,
 }
 
 impl<S: Storage> StateMachine<S> {
     /// The state before the first slot, over an empty storage.
     pub fn new(limits: Limits, storage: S) -> Self {
         assert!(storage.is_empty(), "S7: the first slot is applied to an empty store, this one has keys");
-        StateMachine { limits, storage, sessions: Sessions::default(), applied: Slot::ZERO, chain: 0 }
+        StateMachine { limits, storage, sessions: Sessions::default(), head: Head::default() }
+    }
+
+    /// A state that was taken apart.
+    pub(crate) fn from_parts(limits: Limits, head: Head, sessions: Sessions, storage: S) -> Self {
+        StateMachine { limits, storage, sessions, head }
+    }
+
+    /// Takes a state apart.
+    pub(crate) fn into_parts(self) -> (Limits, Head, Sessions, S) {
+        (self.limits, self.head, self.sessions, self.storage)
     }
 
     /// Applies the chosen value of `slot`, which must be the one after the applied slot (S7).
     pub fn apply(&mut self, slot: Slot, value: &Value) -> Applied {
-        assert!(slot == self.applied.next(), "S7: slot {slot} can't be applied after slot {}", self.applied);
-        let mut link = Link::begin(self.chain, slot, value.bytes());
+        let before = self.head.applied;
+        assert!(slot == before.next(), "S7: slot {slot} can't be applied after slot {before}");
+        let mut link = Link::begin(self.head.chain, slot, value.bytes());
         let mut applied = Applied::default();
         for (position, command) in (0..).zip(commands(value.bytes())) {
             match command {
@@ -74,8 +90,8 @@ impl<S: Storage> StateMachine<S> {
                 None => link.skipped(),
             }
         }
-        self.chain = link.end();
-        self.applied = slot;
+        self.head.chain = link.end();
+        self.head.applied = slot;
         applied
     }
 
@@ -90,9 +106,13 @@ impl<S: Storage> StateMachine<S> {
             Admission::Repeated(kept) => return reply(kept.slot, kept.outcome),
             Admission::Fresh => {}
         }
+        let mut keys =
+            Mutation { limits: &self.limits, head: &mut self.head, storage: &mut self.storage, link };
         let outcome = match operation {
-            Operation::Put { key, value } => put(&self.limits, &mut self.storage, key, value, link),
-            Operation::Delete { key } => delete(&self.limits, &mut self.storage, key, link),
+            Operation::Put { key, value } => keys.put(key, value),
+            Operation::Delete { key } => keys.delete(key),
+            Operation::Restore { key, value, stamp } => keys.restore(key, RecordRef { stamp, value }),
+            Operation::RestoreEnd { revision } => keys.restore_end(revision),
             Operation::KeepAlive => Outcome::Renewed,
             Operation::Close => {
                 self.sessions.end(id);
@@ -107,22 +127,54 @@ impl<S: Storage> StateMachine<S> {
 
     /// Every slot up to here is applied.
     pub fn applied(&self) -> Slot {
-        self.applied
+        self.head.applied
     }
 
     /// Hash chain at the applied slot: equal at two learners whose states are equal there (S7).
     pub fn chain(&self) -> u64 {
-        self.chain
+        self.head.chain
     }
 
-    /// The value of `key` at the applied slot.
-    pub fn get(&self, key: &[u8]) -> Option<Bytes> {
+    /// The revision of the last mutation.
+    pub fn revision(&self) -> Revision {
+        self.head.revision
+    }
+
+    /// What decides how a command applies.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The record of `key` at the applied slot.
+    pub fn get(&self, key: &[u8]) -> Option<Record> {
         self.storage.get(key)
     }
 
-    /// The keys and values.
+    /// The keys and their records.
     pub fn storage(&self) -> &S {
         &self.storage
+    }
+
+    /// The storage alone, for a state that is built anew in it.
+    pub fn into_storage(self) -> S {
+        self.storage
+    }
+
+    /// The whole state at the applied slot, for next to nothing.
+    pub fn image(&self) -> Image<S::Snapshot> {
+        Image::new(&self.limits, self.head, self.sessions.clone(), self.storage.snapshot())
+    }
+
+    /// An image to be made durable, after which [`StateMachine::checkpointed`] is told. One at a time; if it can't be made durable, the
+    /// same image is tried again.
+    pub fn checkpoint(&mut self) -> Image<S::Snapshot> {
+        self.storage.freeze();
+        self.image()
+    }
+
+    /// The image of the last [`StateMachine::checkpoint`] is durable.
+    pub fn checkpointed(&mut self) {
+        self.storage.thaw();
     }
 
     /// How many sessions are open.
@@ -155,27 +207,100 @@ impl<S: Storage> StateMachine<S> {
     }
 }
 
-fn put<S: Storage>(limits: &Limits, storage: &mut S, key: &[u8], value: &[u8], link: &mut Link) -> Outcome {
-    if key.len() as u64 > limits.key_bytes {
-        return Outcome::Refused(Refusal::KeyTooLong { limit: limits.key_bytes });
-    }
-    if value.len() as u64 > limits.value_bytes {
-        return Outcome::Refused(Refusal::ValueTooLong { limit: limits.value_bytes });
-    }
-    storage.put(key, value);
-    link.put(key, value);
-    Outcome::Put
+/// What an operation on keys works on.
+struct Mutation<'a, S> {
+    limits: &'a Limits,
+    head: &'a mut Head,
+    storage: &'a mut S,
+    link: &'a mut Link,
 }
 
-fn delete<S: Storage>(limits: &Limits, storage: &mut S, key: &[u8], link: &mut Link) -> Outcome {
-    if key.len() as u64 > limits.key_bytes {
-        return Outcome::Refused(Refusal::KeyTooLong { limit: limits.key_bytes });
+impl<S: Storage> Mutation<'_, S> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Outcome {
+        if let Err(refusal) = self.check_lengths(key, value).and_then(|()| self.check_no_restore()) {
+            return Outcome::Refused(refusal);
+        }
+        let revision = self.head.revision.next();
+        let made = Stamp { created: revision, modified: revision, version: 1 };
+        let stamp = self.storage.stamp(key).map_or(made, |before| Stamp {
+            created: if synod_planted::is(Bug::CreatedOverwritten) { revision } else { before.created },
+            modified: revision,
+            version: before.version + 1,
+        });
+        let record = RecordRef { stamp, value };
+        self.storage.put(key, record);
+        self.link.put(key, record);
+        self.head.revision = revision;
+        Outcome::Put { revision }
     }
-    let existed = storage.delete(key);
-    if existed {
-        link.delete(key);
+
+    fn delete(&mut self, key: &[u8]) -> Outcome {
+        if let Err(refusal) = self.check_lengths(key, &[]).and_then(|()| self.check_no_restore()) {
+            return Outcome::Refused(refusal);
+        }
+        if !self.storage.delete(key) {
+            return Outcome::Deleted { revision: None };
+        }
+        let revision = self.head.revision.next();
+        self.link.delete(key, revision);
+        self.head.revision = revision;
+        Outcome::Deleted { revision: Some(revision) }
     }
-    Outcome::Deleted { existed }
+
+    fn restore(&mut self, key: &[u8], record: RecordRef<'_>) -> Outcome {
+        let possible = if is_possible(record.stamp) { Ok(()) } else { Err(Refusal::BadRevision) };
+        let lengths = self.check_lengths(key, record.value);
+        if let Err(refusal) = lengths.and_then(|()| self.check_no_mutation()).and(possible) {
+            return Outcome::Refused(refusal);
+        }
+        self.storage.put(key, record);
+        self.link.restore(key, record);
+        let highest = self.head.restored.unwrap_or(Revision::ZERO).max(record.stamp.modified);
+        self.head.restored = Some(highest);
+        Outcome::Restored
+    }
+
+    fn restore_end(&mut self, revision: Revision) -> Outcome {
+        if let Err(refusal) = self.check_no_mutation() {
+            return Outcome::Refused(refusal);
+        }
+        if self.head.restored.is_some_and(|highest| revision < highest) || revision > HIGHEST_RESTORED {
+            return Outcome::Refused(Refusal::BadRevision);
+        }
+        self.link.restore_end(revision);
+        self.head.restored = None;
+        self.head.revision = revision;
+        Outcome::Restored
+    }
+
+    fn check_lengths(&self, key: &[u8], value: &[u8]) -> Result<(), Refusal> {
+        if key.len() as u64 > self.limits.key_bytes {
+            return Err(Refusal::KeyTooLong { limit: self.limits.key_bytes });
+        }
+        if value.len() as u64 > self.limits.value_bytes {
+            return Err(Refusal::ValueTooLong { limit: self.limits.value_bytes });
+        }
+        Ok(())
+    }
+
+    fn check_no_restore(&self) -> Result<(), Refusal> {
+        let free = self.head.restored.is_none() || synod_planted::is(Bug::WritesDuringRestore);
+        if free { Ok(()) } else { Err(Refusal::Restoring) }
+    }
+
+    fn check_no_mutation(&self) -> Result<(), Refusal> {
+        let revision = self.head.revision;
+        if revision == Revision::ZERO { Ok(()) } else { Err(Refusal::NotEmpty { revision }) }
+    }
+}
+
+/// Whether any log could have made such a record.
+pub(crate) fn is_possible(stamp: Stamp) -> bool {
+    let Stamp { created, modified, version } = stamp;
+    Revision::ZERO < created
+        && created <= modified
+        && modified <= HIGHEST_RESTORED
+        && (1..=modified.0 - created.0 + 1).contains(&version)
 }
 
 #[cfg(test)]

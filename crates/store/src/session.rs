@@ -2,10 +2,13 @@
 //!
 //! A session keeps the reply of every sequence from its client's lowest unacknowledged one on, within a replicated window. A
 //! sequence below the mark, or beyond the window, is refused: a call that its client gave up on is fenced for good once the
-//! mark has passed it. Absent on purpose: time; a session ends by a command.
+//! mark has passed it. Sessions lie in persistent maps, so that an image of them costs next to nothing. Absent on purpose: time; a session
+//! ends by a command.
 
-use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
 
+use imbl::OrdMap;
 use synod_planted::Bug;
 use synod_protocol::Slot;
 use synod_protocol::command::{Outcome, SessionId};
@@ -34,13 +37,13 @@ pub(crate) enum Admission {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Session {
     /// The nonce that opened it.
-    nonce: u128,
+    pub(crate) nonce: u128,
     /// Slot of the last command of the session.
-    renewed: Slot,
+    pub(crate) renewed: Slot,
     /// Replies below this sequence are forgotten, calls below it refused; only rises.
-    lowest: u64,
+    pub(crate) lowest: u64,
     /// Replies kept, by sequence.
-    replies: BTreeMap<u64, Kept>,
+    pub(crate) replies: OrdMap<u64, Kept>,
 }
 
 impl Session {
@@ -49,8 +52,10 @@ impl Session {
         self.renewed = slot;
         if lowest > self.lowest {
             self.lowest = lowest;
-            while self.replies.first_key_value().is_some_and(|(sequence, _)| *sequence < lowest) {
-                self.replies.pop_first();
+            while let Some((forgotten, _)) = self.replies.get_min().filter(|(sequence, _)| *sequence < lowest)
+            {
+                let forgotten = *forgotten;
+                self.replies.remove(&forgotten);
             }
         }
         let fenced = sequence < self.lowest && !synod_planted::is(Bug::FencedCallApplied);
@@ -75,24 +80,30 @@ impl Session {
 /// The open sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Sessions {
-    open: BTreeMap<SessionId, Session>,
-    nonces: BTreeMap<u128, SessionId>,
+    open: OrdMap<SessionId, Arc<Session>>,
+    nonces: OrdMap<u128, SessionId>,
 }
 
 impl Sessions {
     /// Opens `id` for `nonce`; answers with the session that this nonce has open, or with nothing at `most` sessions.
     pub(crate) fn open(&mut self, nonce: u128, id: SessionId, most: u64) -> Option<SessionId> {
         if let Some(known) = self.nonces.get(&nonce) {
-            let session = self.open.get_mut(known).expect("both maps hold the same sessions");
-            session.renewed = id.slot;
-            return Some(*known);
+            let known = *known;
+            self.get_mut(known).expect("both maps hold the same sessions").renewed = id.slot;
+            return Some(known);
         }
         if self.len() >= most {
             return None;
         }
-        self.nonces.insert(nonce, id);
-        self.open.insert(id, Session { nonce, renewed: id.slot, lowest: 1, replies: BTreeMap::new() });
+        self.set(id, Session { nonce, renewed: id.slot, lowest: 1, replies: OrdMap::new() });
         Some(id)
+    }
+
+    /// Sets a session as it is elsewhere; tells whether its nonce was no other session's.
+    pub(crate) fn set(&mut self, id: SessionId, session: Session) -> bool {
+        let before = self.nonces.insert(session.nonce, id);
+        self.open.insert(id, Arc::new(session));
+        before.is_none_or(|before| before == id)
     }
 
     /// Ends a session if it is open.
@@ -115,11 +126,11 @@ impl Sessions {
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
-        self.open.get(&id)
+        self.open.get(&id).map(|session| &**session)
     }
 
     pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.open.get_mut(&id)
+        self.open.get_mut(&id).map(Arc::make_mut)
     }
 
     pub(crate) fn by_nonce(&self, nonce: u128) -> Option<SessionId> {
@@ -128,6 +139,41 @@ impl Sessions {
 
     pub(crate) fn len(&self) -> u64 {
         self.open.len() as u64
+    }
+
+    fn behind(&self, after: Option<SessionId>) -> impl Iterator<Item = (SessionId, &Arc<Session>)> {
+        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.open.range::<_, SessionId>((first, Bound::Unbounded)).map(|(id, session)| (*id, session))
+    }
+
+    /// The sessions that differ from `older` ones, from the one behind `after` on, or from the first: as they are, or nothing where
+    /// they have ended. May tell of some that don't differ.
+    pub(crate) fn changes<'a>(
+        &'a self,
+        older: &'a Sessions,
+        after: Option<SessionId>,
+    ) -> impl Iterator<Item = (SessionId, Option<&'a Session>)> {
+        let (mut newer, mut older) = (self.behind(after).peekable(), older.behind(after).peekable());
+        std::iter::from_fn(move || {
+            loop {
+                match (newer.peek().copied(), older.peek().copied()) {
+                    (Some((id, new)), Some((other, old))) if id == other => {
+                        (newer.next(), older.next());
+                        if !Arc::ptr_eq(new, old) {
+                            return Some((id, Some(&**new)));
+                        }
+                    }
+                    (new, Some((ended, _))) if new.is_none_or(|(id, _)| ended < id) => {
+                        older.next();
+                        return Some((ended, None));
+                    }
+                    (new, _) => {
+                        newer.next();
+                        return new.map(|(id, session)| (id, Some(&**session)));
+                    }
+                }
+            }
+        })
     }
 
     /// Open sessions in order, each with the slot of its last renewal.

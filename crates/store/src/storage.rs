@@ -1,20 +1,49 @@
-//! Where keys and values lie: the trait, and the store in memory.
+//! Where keys and their records lie: the traits that an engine implements.
 //!
-//! The trait asks for no more than any ordered key-value engine has. An engine whose disk fails ends the process instead of
-//! returning (S3): nothing that it would answer afterwards could be trusted.
+//! They ask for no more than an ordered map with snapshots has. A snapshot costs next to nothing, never changes, and can be read on
+//! another thread while the storage goes on: from it checkpoints, transfers and backups are made ([`Image`](crate::Image)). An engine
+//! whose disk fails, or gives back other bytes than it was given, ends the process instead of returning (S3): nothing that it
+//! would answer afterwards could be trusted.
+//!
+//! What comes on top and how it fits: *history* is a second ordered map, from revision to (key, record or nothing), with the same
+//! snapshots, cut at a compaction revision; every mutation has a revision of its own, so its order is that of the log. *Watches* read it from a
+//! revision on. *Transactions* are several mutations of one command: they take consecutive revisions, and compare with the stamps below.
 
-use std::collections::BTreeMap;
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
+pub use synod_protocol::command::{Record, Stamp};
 
-/// Ordered keys with their values; both are any bytes, possibly none.
+/// A record whose value lies elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecordRef<'a> {
+    /// When it came to be.
+    pub stamp: Stamp,
+    /// The value.
+    pub value: &'a [u8],
+}
+
+impl RecordRef<'_> {
+    /// The record with a copy of its value.
+    pub fn to_record(self) -> Record {
+        let Stamp { created, modified, version } = self.stamp;
+        Record { created, modified, version, value: Bytes::copy_from_slice(self.value) }
+    }
+}
+
+/// Ordered keys with their records; keys and values are any bytes, possibly none.
 pub trait Storage {
-    /// The value of `key`.
-    fn get(&self, key: &[u8]) -> Option<Bytes>;
+    /// The keys at one moment.
+    type Snapshot: Snapshot;
+
+    /// The record of `key`.
+    fn get(&self, key: &[u8]) -> Option<Record>;
+
+    /// The stamp of `key`, without its value.
+    fn stamp(&self, key: &[u8]) -> Option<Stamp>;
 
     /// Sets `key`.
-    fn put(&mut self, key: &[u8], value: &[u8]);
+    fn put(&mut self, key: &[u8], record: RecordRef<'_>);
 
     /// Removes `key`; tells whether it was there.
     fn delete(&mut self, key: &[u8]) -> bool;
@@ -27,88 +56,57 @@ pub trait Storage {
         self.len() == 0
     }
 
-    /// Visits keys in order, from `first` on (included), until the visitor breaks.
-    fn scan<V: FnMut(&[u8], &[u8]) -> ControlFlow<()>>(&self, first: &[u8], visit: V);
+    /// The keys as they are, for next to nothing.
+    fn snapshot(&self) -> Self::Snapshot;
+
+    /// A checkpoint of what the next [`Storage::snapshot`] shows begins: an engine that writes it down itself tells from here on what
+    /// came after. Nothing to do for an engine in memory.
+    fn freeze(&mut self) {}
+
+    /// The checkpoint that began last is durable: an engine that wrote it down itself may forget its own copy.
+    fn thaw(&mut self) {}
 }
 
-/// A store in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct MemoryStorage {
-    keys: BTreeMap<Box<[u8]>, Vec<u8>>,
-}
+/// Keys that are written down elsewhere: only how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere(pub u64);
 
-impl Storage for MemoryStorage {
-    fn get(&self, key: &[u8]) -> Option<Bytes> {
-        self.keys.get(key).map(|value| Bytes::copy_from_slice(value))
+impl Snapshot for Elsewhere {
+    fn scan<V>(&self, _after: Option<&[u8]>, _visit: V)
+    where
+        V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>,
+    {
     }
 
-    fn put(&mut self, key: &[u8], value: &[u8]) {
-        match self.keys.get_mut(key) {
-            // A value that has shrunk a lot gives its room back instead.
-            Some(old) if old.capacity() <= 2 * value.len().max(64) => {
-                old.clear();
-                old.extend_from_slice(value);
-            }
-            Some(old) => *old = value.to_vec(),
-            None => {
-                self.keys.insert(key.into(), value.to_vec());
-            }
-        }
-    }
-
-    fn delete(&mut self, key: &[u8]) -> bool {
-        self.keys.remove(key).is_some()
+    fn changes<V>(&self, _older: &Self, _after: Option<&[u8]>, _visit: V)
+    where
+        V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
+    {
     }
 
     fn len(&self) -> u64 {
-        self.keys.len() as u64
-    }
-
-    fn scan<V: FnMut(&[u8], &[u8]) -> ControlFlow<()>>(&self, first: &[u8], mut visit: V) {
-        for (key, value) in self.keys.range::<[u8], _>((Bound::Included(first), Bound::Unbounded)) {
-            if visit(key, value).is_break() {
-                return;
-            }
-        }
+        self.0
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The keys of a [`Storage`] at one moment.
+pub trait Snapshot: Clone + Send + 'static {
+    /// Visits keys in order, from the one behind `after` on, or from the first, until the visitor breaks.
+    fn scan<V>(&self, after: Option<&[u8]>, visit: V)
+    where
+        V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>;
 
-    fn scanned(storage: &MemoryStorage, first: &[u8], most: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut found = Vec::new();
-        storage.scan(first, |key, value| {
-            found.push((key.to_vec(), value.to_vec()));
-            if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        found
-    }
+    /// Visits, in the same order, keys that differ from those of an older snapshot of the same storage: with their records, or without
+    /// if they are gone. May visit keys that don't differ.
+    fn changes<V>(&self, older: &Self, after: Option<&[u8]>, visit: V)
+    where
+        V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>;
 
-    #[test]
-    fn values_grow_and_shrink_in_place() {
-        let mut storage = MemoryStorage::default();
-        for length in [0, 10_000, 3, 200, 100, 64] {
-            let value = vec![7; length];
-            storage.put(b"k", &value);
-            assert_eq!(storage.get(b"k").as_deref(), Some(value.as_slice()));
-            assert!(storage.keys[b"k".as_slice()].capacity() <= 2 * length.max(64));
-        }
-        assert_eq!((storage.len(), storage.delete(b"k"), storage.delete(b"k")), (1, true, false));
-        assert!(storage.is_empty() && storage.get(b"k").is_none());
-    }
+    /// How many keys there are.
+    fn len(&self) -> u64;
 
-    #[test]
-    fn scans_go_in_order_from_the_first_key_until_told_to_stop() {
-        let mut storage = MemoryStorage::default();
-        for key in [b"b".as_slice(), b"", b"ab", b"a", b"\xff"] {
-            storage.put(key, b"v");
-        }
-        let keys = |first: &[u8], most| -> Vec<Vec<u8>> {
-            scanned(&storage, first, most).into_iter().map(|(key, _)| key).collect()
-        };
-        assert_eq!(keys(b"", 9), [b"".as_slice(), b"a", b"ab", b"b", b"\xff"]);
-        assert_eq!(keys(b"aa", 2), [b"ab".as_slice(), b"b"]);
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }

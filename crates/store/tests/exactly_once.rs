@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use synod_protocol::cluster::Limits;
 use synod_protocol::command::{BatchBuilder, Call, Command, Operation, Outcome, Refusal, Reply, SessionId};
-use synod_protocol::{Slot, Value};
+use synod_protocol::{Revision, Slot, Value};
 use synod_store::{MemoryStorage, StateMachine};
 
 const LIMITS: Limits = Limits { key_bytes: 1, value_bytes: 8, session_window: 6, sessions: 3 };
@@ -65,6 +65,7 @@ struct Model {
     marks: BTreeMap<SessionId, u64>,
     replies: BTreeMap<(SessionId, u64), Reply>,
     keys: BTreeMap<Vec<u8>, Vec<u8>>,
+    revision: u64,
     repeated: u64,
     refused: u64,
 }
@@ -92,9 +93,14 @@ impl Model {
             What::Put(_, value) if value.len() > 8 => Outcome::Refused(Refusal::ValueTooLong { limit: 8 }),
             What::Put(key, value) => {
                 self.keys.insert(key.clone(), value.clone());
-                Outcome::Put
+                self.revision += 1;
+                Outcome::Put { revision: Revision(self.revision) }
             }
-            What::Delete(key) => Outcome::Deleted { existed: self.keys.remove(key).is_some() },
+            What::Delete(key) => {
+                let existed = self.keys.remove(key).is_some();
+                self.revision += u64::from(existed);
+                Outcome::Deleted { revision: existed.then_some(Revision(self.revision)) }
+            }
             What::KeepAlive => Outcome::Renewed,
             What::Close => {
                 self.marks.remove(&session);
@@ -190,11 +196,8 @@ fn run(seed: u64) -> Model {
 }
 
 fn check(machine: &StateMachine<MemoryStorage>, model: &Model) {
-    assert!(
-        b"abcdefg"
-            .iter()
-            .all(|key| machine.get(&[*key]).as_deref() == model.keys.get(&vec![*key]).map(Vec::as_slice))
-    );
+    assert!(b"abcdefg".iter().all(|key| machine.get(&[*key]).map(|record| record.value.to_vec())
+        == model.keys.get(&vec![*key]).cloned()));
     assert_eq!(machine.session_count(), model.marks.len() as u64);
     for (session, mark) in &model.marks {
         let all: Vec<u64> = (0..=mark + 10).collect();

@@ -304,7 +304,7 @@ impl Extended {
                 format!("read {id} began after slot {floor} was seen, and saw slot {slot}")
             });
         }
-        let expected = self.state_at(slot).map(|machine| machine.get(KEY));
+        let expected = self.state_at(slot).map(|machine| machine.get(KEY).map(|record| record.value));
         if expected.as_ref().map(Option::as_deref) != Some(value) {
             self.fail(Rule::I13, || {
                 format!("read {id} at slot {slot} saw {value:?}, the chosen state is {expected:?}")

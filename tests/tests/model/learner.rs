@@ -165,12 +165,13 @@ fn note(who: NodeId, settles: bool, message: &Message, outcome: &mut Outcome) {
         }
         Message::Client(ToClient::ReadReplies(replies)) => {
             for ReadReply { id, slot, outcome: read } in replies {
-                let ReadOutcome::Value(value) = read else { continue };
+                let ReadOutcome::Value(record) = read else { continue };
+                let value = record.as_ref().map(|record| record.value.clone());
                 outcome.witness(Witness::ReadAnswered);
                 if settles {
                     outcome.witness(Witness::ReadAfterSettle);
                 }
-                outcome.facts.push(Fact::ReadAnswered { id: *id, slot: *slot, value: value.clone() });
+                outcome.facts.push(Fact::ReadAnswered { id: *id, slot: *slot, value });
             }
         }
         Message::Learner(ToLearner::Fetched(fetched)) => {

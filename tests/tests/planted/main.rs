@@ -7,6 +7,7 @@ mod journal;
 mod keeper;
 mod readmission;
 mod roles;
+mod store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -46,10 +46,10 @@ impl Recorder {
             Call::Put(value) => {
                 client.put(key, value).await.map(|Answer { slot, .. }| Answer { value: Reply::Put, slot })
             }
-            Call::Delete => client
-                .delete(key)
-                .await
-                .map(|Answer { value: existed, slot }| Answer { value: Reply::Deleted { existed }, slot }),
+            Call::Delete => client.delete(key).await.map(|Answer { value, slot }| Answer {
+                value: Reply::Deleted { existed: value.is_some() },
+                slot,
+            }),
             Call::Get => client
                 .get(key)
                 .await

@@ -75,7 +75,7 @@ async fn s9_a_call_whose_reply_was_lost_is_asked_again_and_takes_effect_once() {
         client.put("key", round.to_string()).await.unwrap();
         let deleted = client.delete("key").await.unwrap();
         assert!(
-            deleted.value,
+            deleted.value.is_some(),
             "round {round}: the delete took effect twice: asked again, it found the key gone"
         );
         assert_eq!(client.get("key").await.unwrap().value, None, "round {round}: the put took effect again");

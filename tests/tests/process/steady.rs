@@ -138,8 +138,8 @@ impl Writer {
                     [only] => Some(only.is_some()),
                     _ => None,
                 };
-                if known.is_some_and(|known| known != answer.value) {
-                    let text = format!("{} deleted: was it there? {}", self.key, answer.value);
+                if known.is_some_and(|known| known != answer.value.is_some()) {
+                    let text = format!("{} deleted at revision {:?}", self.key, answer.value);
                     self.tally.violations.push(text);
                 }
                 self.possible = vec![None];

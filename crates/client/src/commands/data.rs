@@ -7,6 +7,8 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use synod_client::Client;
+use synod_protocol::command::Record;
+use synod_protocol::message::Consistency;
 
 use super::{Exit, Invocation};
 
@@ -31,6 +33,9 @@ pub(super) struct Get {
     /// Read what one learner has: quicker, needs no quorum, and may be old
     #[arg(long)]
     stale: bool,
+    /// Also tell, on standard error, the slot of the answer and the key's revisions and version
+    #[arg(long)]
+    verbose: bool,
 }
 
 /// Remove a key.
@@ -50,7 +55,7 @@ impl Put {
         let ended = client.put(self.key, value).await;
         farewell(&client).await;
         let answer = ended?;
-        eprintln!("ok, slot {}", answer.slot);
+        eprintln!("ok, slot {}, revision {}", answer.slot, answer.value);
         Ok(Exit::Ok)
     }
 }
@@ -58,15 +63,21 @@ impl Put {
 impl Get {
     pub(super) async fn run(self, invocation: &Invocation) -> anyhow::Result<Exit> {
         let client = invocation.client();
-        let answer =
-            if self.stale { client.get_stale(self.key).await? } else { client.get(self.key).await? };
+        let consistency = if self.stale { Consistency::Stale } else { Consistency::Linearizable };
+        let answer = client.record(self.key, consistency).await?;
         if self.stale {
             eprintln!("as of slot {}", answer.slot);
         }
-        let Some(value) = answer.value else {
+        let Some(Record { created, modified, version, value }) = answer.value else {
             eprintln!("not found");
             return Ok(Exit::Failed);
         };
+        if self.verbose {
+            let slot = answer.slot;
+            eprintln!(
+                "slot {slot}, created at revision {created}, modified at {modified}, version {version}"
+            );
+        }
         let mut stdout = std::io::stdout().lock();
         let end: &[u8] = if stdout.is_terminal() { b"\n" } else { b"" };
         let written = stdout.write_all(&value).and_then(|()| stdout.write_all(end));
@@ -81,10 +92,12 @@ impl Delete {
         let ended = client.delete(self.key).await;
         farewell(&client).await;
         let answer = ended?;
-        let (said, exit) =
-            if answer.value { ("deleted", Exit::Ok) } else { ("it wasn't there", Exit::Failed) };
-        eprintln!("{said}, slot {}", answer.slot);
-        Ok(exit)
+        let Some(revision) = answer.value else {
+            eprintln!("it wasn't there, slot {}", answer.slot);
+            return Ok(Exit::Failed);
+        };
+        eprintln!("deleted, slot {}, revision {revision}", answer.slot);
+        Ok(Exit::Ok)
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use synod_planted::Bug;
-use synod_protocol::command::{Call as WireCall, Command, Operation, SessionId};
+use synod_protocol::Revision;
+use synod_protocol::command::{Call as WireCall, Command, Operation, Record, SessionId, Stamp};
 
 /// A call's number within the client, in the order in which calls came; never told to anybody.
 pub(crate) type CallId = u64;
@@ -28,6 +29,18 @@ pub enum Write {
     Delete {
         /// The key.
         key: Bytes,
+    },
+    /// Sets a key as a backup has it.
+    Restore {
+        /// The key.
+        key: Bytes,
+        /// What the backup has of it.
+        record: Record,
+    },
+    /// Ends a restore.
+    RestoreEnd {
+        /// The backup's revision.
+        revision: Revision,
     },
 }
 
@@ -168,6 +181,11 @@ impl<T> Calls<T> {
         let operation = match &call.work {
             Work::Write(_, Write::Put { key, value }) => Operation::Put { key, value },
             Work::Write(_, Write::Delete { key }) => Operation::Delete { key },
+            Work::Write(_, Write::Restore { key, record }) => {
+                let Record { created, modified, version, ref value } = *record;
+                Operation::Restore { key, value, stamp: Stamp { created, modified, version } }
+            }
+            Work::Write(_, Write::RestoreEnd { revision }) => Operation::RestoreEnd { revision: *revision },
             Work::KeepAlive => Operation::KeepAlive,
             Work::Close(_) => Operation::Close,
         };

@@ -113,8 +113,9 @@ impl<T> Session<T> {
         self.leader.praise();
         self.home.praise(now);
         match reply.outcome {
-            Outcome::Put => self.answer(id, reply, What::Put, now),
-            Outcome::Deleted { existed } => self.answer(id, reply, What::Deleted { existed }, now),
+            Outcome::Put { revision } => self.answer(id, reply, What::Put { revision }, now),
+            Outcome::Deleted { revision } => self.answer(id, reply, What::Deleted { revision }, now),
+            Outcome::Restored => self.answer(id, reply, What::Restored, now),
             Outcome::Renewed => self.answer(id, reply, What::Renewed, now),
             Outcome::Closed => self.answer(id, reply, What::Closed, now),
             Outcome::Refused(Refusal::NoSession) => {
@@ -125,8 +126,12 @@ impl<T> Session<T> {
                 return Alive::Gone;
             }
             Outcome::Refused(
-                refusal
-                @ (Refusal::KeyTooLong { .. } | Refusal::ValueTooLong { .. } | Refusal::OutsideWindow),
+                refusal @ (Refusal::KeyTooLong { .. }
+                | Refusal::ValueTooLong { .. }
+                | Refusal::OutsideWindow
+                | Refusal::Restoring
+                | Refusal::NotEmpty { .. }
+                | Refusal::BadRevision),
             ) => self.refuse(id, refusal, now),
         }
         Alive::Perhaps
@@ -134,8 +139,9 @@ impl<T> Session<T> {
 
     fn answer(&mut self, id: CallId, reply: &Reply, what: What, now: Duration) {
         let fits = match self.calls.get_mut(id).map(|call| &call.work) {
-            Some(Work::Write(_, Write::Put { .. })) => what == What::Put,
+            Some(Work::Write(_, Write::Put { .. })) => matches!(what, What::Put { .. }),
             Some(Work::Write(_, Write::Delete { .. })) => matches!(what, What::Deleted { .. }),
+            Some(Work::Write(_, Write::Restore { .. } | Write::RestoreEnd { .. })) => what == What::Restored,
             Some(Work::KeepAlive) => what == What::Renewed,
             Some(Work::Close(_)) => what == What::Closed,
             None => false,
@@ -157,8 +163,12 @@ impl<T> Session<T> {
     fn refuse(&mut self, id: CallId, refusal: Refusal, now: Duration) {
         let Some(call) = self.calls.end(id) else { return };
         let certain = match refusal {
-            // The same for every copy of the call.
-            Refusal::KeyTooLong { .. } | Refusal::ValueTooLong { .. } => true,
+            // The same for every copy of the call: it is kept as the reply.
+            Refusal::KeyTooLong { .. }
+            | Refusal::ValueTooLong { .. }
+            | Refusal::Restoring
+            | Refusal::NotEmpty { .. }
+            | Refusal::BadRevision => true,
             // Of this copy only.
             Refusal::NoSession | Refusal::OutsideWindow => call.unresolved <= 1,
         };

@@ -14,10 +14,14 @@ use synod_protocol::command::{Command, Opened, Operation, Outcome, Reply, Sessio
 use synod_protocol::message::{
     Attach, Consistency, Message, NotTaken, Propose, ToClient, ToLearner, ToProposer,
 };
-use synod_protocol::{Cluster, NodeId, ProposerId, Slot};
+use synod_protocol::{Cluster, NodeId, ProposerId, Revision, Slot};
 
 use super::{Effect, Randomness, Session, Write};
 use crate::outcome::{Answer, CallError, Ended, Failure, What};
+
+/// What a put came to.
+const PUT: Outcome = Outcome::Put { revision: Revision(9) };
+const WHAT_PUT: What = What::Put { revision: Revision(9) };
 
 const SESSION: SessionId = SessionId { slot: Slot(7), position: 0 };
 
@@ -69,8 +73,8 @@ impl Bench {
         bench.put(0, "first");
         bench.step();
         bench.opened();
-        bench.reply(1, Outcome::Put);
-        assert_eq!(bench.ended(), vec![(0, ok(What::Put))]);
+        bench.reply(1, PUT);
+        assert_eq!(bench.ended(), vec![(0, ok(WHAT_PUT))]);
         bench.sent.clear();
         bench
     }
@@ -186,6 +190,7 @@ fn told(propose: &Propose) -> Vec<Told> {
             let what = match call.operation {
                 Operation::Put { value, .. } => String::from_utf8(value.to_vec()).unwrap(),
                 Operation::Delete { .. } => "delete".into(),
+                Operation::Restore { .. } | Operation::RestoreEnd { .. } => "restore".into(),
                 Operation::KeepAlive => "keep alive".into(),
                 Operation::Close => "close".into(),
             };
@@ -234,10 +239,10 @@ fn what_is_ready_leaves_as_one_proposal_within_the_window() {
     let sent = bench.proposals();
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].2, vec![call(2, 2, "1"), call(3, 2, "2"), call(4, 2, "3"), call(5, 2, "4")]);
-    bench.reply(3, Outcome::Put);
-    assert_eq!(bench.ended(), vec![(2, ok(What::Put))]);
+    bench.reply(3, PUT);
+    assert_eq!(bench.ended(), vec![(2, ok(WHAT_PUT))]);
     assert_eq!(bench.proposals(), Vec::new(), "2 is waited for, so 6 lies outside the window");
-    bench.reply(2, Outcome::Put);
+    bench.reply(2, PUT);
     assert_eq!(bench.proposals()[0].2, vec![call(6, 4, "5"), call(7, 4, "6")]);
 }
 
@@ -246,22 +251,18 @@ fn stale_repeated_and_reordered_replies_end_each_call_once() {
     let mut bench = Bench::open();
     (1..=3).for_each(|ticket| bench.put(ticket, &ticket.to_string()));
     bench.step();
-    bench.reply(4, Outcome::Put);
-    bench.reply(1, Outcome::Put);
-    bench.reply(4, Outcome::Put);
-    bench.reply(99, Outcome::Put);
-    bench.reply(3, Outcome::Deleted { existed: true });
-    let foreign = Reply {
-        session: SessionId { slot: Slot(3), position: 0 },
-        sequence: 2,
-        slot: Slot(9),
-        outcome: Outcome::Put,
-    };
+    bench.reply(4, PUT);
+    bench.reply(1, PUT);
+    bench.reply(4, PUT);
+    bench.reply(99, PUT);
+    bench.reply(3, Outcome::Deleted { revision: Some(Revision(9)) });
+    let foreign =
+        Reply { session: SessionId { slot: Slot(3), position: 0 }, sequence: 2, slot: Slot(9), outcome: PUT };
     bench.tell(bench.home(), ToClient::Replies(vec![foreign]));
-    assert_eq!(bench.ended(), vec![(3, ok(What::Put))]);
-    bench.reply(2, Outcome::Put);
-    bench.reply(3, Outcome::Put);
-    assert_eq!(bench.ended(), vec![(1, ok(What::Put)), (2, ok(What::Put))]);
+    assert_eq!(bench.ended(), vec![(3, ok(WHAT_PUT))]);
+    bench.reply(2, PUT);
+    bench.reply(3, PUT);
+    assert_eq!(bench.ended(), vec![(1, ok(WHAT_PUT)), (2, ok(WHAT_PUT))]);
 }
 
 #[test]
@@ -277,11 +278,11 @@ fn an_idle_session_is_renewed_and_a_closed_one_is_ended() {
     bench.put(3, "too late");
     bench.step();
     assert_eq!(bench.proposals()[0].2, vec![call(3, 3, "last")]);
-    bench.reply(3, Outcome::Put);
+    bench.reply(3, PUT);
     assert_eq!(bench.proposals()[0].2, vec![call(4, 4, "close")]);
     bench.reply(4, Outcome::Closed);
     let closed = Err(Failure::Closed.into());
-    assert_eq!(bench.ended(), vec![(3, closed), (1, ok(What::Put)), (2, ok(What::Closed))]);
+    assert_eq!(bench.ended(), vec![(3, closed), (1, ok(WHAT_PUT)), (2, ok(What::Closed))]);
     bench.pass(ms(60_000));
     assert_eq!(bench.proposals(), Vec::new(), "nothing is renewed any more");
 }

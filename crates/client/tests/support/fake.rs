@@ -223,8 +223,8 @@ impl State {
             ToLearner::Read(reads) => {
                 let slot = Slot(self.machine.slot);
                 let answer = |read: synod_protocol::message::Read| {
-                    let value = self.machine.keys.get(&read.key[..]).map(|value| Bytes::from(value.clone()));
-                    ReadReply { id: read.id, slot, outcome: ReadOutcome::Value(value) }
+                    let record = self.machine.record(&read.key);
+                    ReadReply { id: read.id, slot, outcome: ReadOutcome::Value(record) }
                 };
                 Some(ToClient::ReadReplies(reads.into_iter().map(answer).collect()))
             }

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use synod_protocol::Slot;
-use synod_protocol::command::{Command, Opened, Operation, Outcome, Refusal, Reply, SessionId, commands};
+use synod_protocol::command::{
+    Command, Opened, Operation, Outcome, Record, Refusal, Reply, SessionId, commands,
+};
+use synod_protocol::{Revision, Slot};
 
 #[derive(Debug, Default)]
 struct Session {
@@ -16,7 +18,8 @@ struct Session {
 #[derive(Debug, Default)]
 pub(crate) struct Machine {
     pub(crate) slot: u64,
-    pub(crate) keys: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) keys: BTreeMap<Vec<u8>, Record>,
+    revision: Revision,
     /// Every value ever put, in order.
     pub(crate) puts: Vec<Vec<u8>>,
     nonces: BTreeMap<u128, SessionId>,
@@ -63,11 +66,20 @@ impl Machine {
         }
         let outcome = match call.operation {
             Operation::Put { key, value } => {
-                self.keys.insert(key.to_vec(), value.to_vec());
+                self.revision = self.revision.next();
+                let (revision, value) = (self.revision, Bytes::copy_from_slice(value));
+                let made = Record { created: revision, modified: revision, version: 0, value: Bytes::new() };
+                let record = self.keys.entry(key.to_vec()).or_insert(made);
                 self.puts.push(value.to_vec());
-                Outcome::Put
+                *record = Record { modified: revision, version: record.version + 1, value, ..*record };
+                Outcome::Put { revision }
             }
-            Operation::Delete { key } => Outcome::Deleted { existed: self.keys.remove(key).is_some() },
+            Operation::Delete { key } => {
+                let existed = self.keys.remove(key).is_some();
+                self.revision = Revision(self.revision.0 + u64::from(existed));
+                Outcome::Deleted { revision: existed.then_some(self.revision) }
+            }
+            Operation::Restore { .. } | Operation::RestoreEnd { .. } => panic!("no test restores through it"),
             Operation::KeepAlive => Outcome::Renewed,
             Operation::Close => {
                 self.end(call.session);
@@ -77,6 +89,10 @@ impl Machine {
         let reply = reply(outcome);
         session.replies.insert(call.sequence, reply.clone());
         reply
+    }
+
+    pub(crate) fn record(&self, key: &[u8]) -> Option<Record> {
+        self.keys.get(key).cloned()
     }
 
     pub(crate) fn end(&mut self, session: SessionId) {

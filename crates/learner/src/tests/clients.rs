@@ -20,6 +20,10 @@ fn propose(tag: u64, commands: Value) -> ToLearner {
     ToLearner::Forward(Propose { tag, commands })
 }
 
+fn put_at(revision: u64) -> Outcome {
+    Outcome::Put { revision: synod_protocol::Revision(revision) }
+}
+
 /// The one Propose that was sent, and to whom.
 fn proposed(sent: &Sent) -> (NodeId, Propose) {
     match sent.as_slice() {
@@ -35,7 +39,7 @@ fn s9_replies_go_to_the_attached_client_once_a_batch_and_again_when_it_attaches_
     assert_eq!(to_client(&driver.hear(C7, attach(s, &[])), C7), [attached(s, AttachState::Open)]);
     let puts = [batch(&[put(s, 1, b"a", b"1"), put(s, 2, b"b", b"2")]), batch(&[put(s, 1, b"a", b"1")])];
     let sent = driver.choose(2, &puts);
-    let (first, second) = (reply(s, 1, 2, Outcome::Put), reply(s, 2, 2, Outcome::Put));
+    let (first, second) = (reply(s, 1, 2, put_at(1)), reply(s, 2, 2, put_at(2)));
     let expected = [ToClient::Replies(vec![first.clone(), second.clone(), first.clone()])];
     assert_eq!((to_client(&sent, C7), sent.len()), (expected.to_vec(), 1));
     let sent = driver.hear(C8, attach(s, &[9, 2, 1]));
@@ -75,7 +79,7 @@ fn a_session_above_the_applied_slot_is_behind_until_its_slot_is_applied() {
         [attached(opened, AttachState::Open), attached(never, AttachState::Ended)]
     );
     let sent = driver.choose(3, &[batch(&[put(opened, 1, b"a", b"1")])]);
-    assert_eq!(to_client(&sent, C7), [ToClient::Replies(vec![reply(opened, 1, 3, Outcome::Put)])]);
+    assert_eq!(to_client(&sent, C7), [ToClient::Replies(vec![reply(opened, 1, 3, put_at(1))])]);
     assert_eq!(to_client(&driver.hear(C7, attach(never, &[])), C7), [attached(never, AttachState::Ended)]);
 }
 
@@ -123,7 +127,7 @@ fn the_end_of_a_session_is_told_after_its_last_replies() {
     let expire = Command::Expire { session: expired, renewed: Slot(3) };
     let commands = [Command::Call(close), put(closed, 2, b"a", b"1"), put(expired, 1, b"a", b"1"), expire];
     let sent = driver.choose(3, &[batch(&commands)]);
-    let replies = vec![reply(closed, 1, 3, Outcome::Closed), reply(expired, 1, 3, Outcome::Put)];
+    let replies = vec![reply(closed, 1, 3, Outcome::Closed), reply(expired, 1, 3, put_at(1))];
     assert_eq!(to_client(&sent, C7), [ToClient::Replies(replies), attached(expired, AttachState::Ended)]);
     assert_eq!(driver.learner.attachments.client(closed), None);
     assert!(driver.learner.machine.kept_replies(expired, &[1]).next().is_none());
@@ -143,7 +147,7 @@ fn refusals_are_replies_like_any_other() {
 fn many_replies_are_split_to_fit_frames() {
     let mut outgoing = Outgoing::new(1);
     let s = SessionId { slot: Slot(1), position: 0 };
-    (0..70_000).for_each(|sequence| outgoing.reply(C7, reply(s, sequence, 2, Outcome::Put)));
+    (0..70_000).for_each(|sequence| outgoing.reply(C7, reply(s, sequence, 2, put_at(1))));
     let mut effects = Effects::default();
     outgoing.flush(&mut effects);
     let sent = effects.release(&mut NothingToPersist).unwrap().messages;

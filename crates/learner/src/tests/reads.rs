@@ -37,8 +37,9 @@ fn answers(sent: &Sent, client: ClientId) -> Vec<(u64, u64, Option<String>)> {
     });
     replies
         .map(|ReadReply { id, slot, outcome }| match outcome {
-            ReadOutcome::Value(value) => {
-                (id, slot.0, Some(String::from_utf8(value.unwrap_or_default().to_vec()).unwrap()))
+            ReadOutcome::Value(record) => {
+                let value = record.map(|record| record.value).unwrap_or_default();
+                (id, slot.0, Some(String::from_utf8(value.to_vec()).unwrap()))
             }
             ReadOutcome::Busy { retry_ms } => {
                 assert_eq!(retry_ms, 20);

@@ -52,7 +52,7 @@ fn a_call_that_was_sent_and_not_answered_is_unknown_and_fenced_at_once() {
     assert_eq!(bench.ended(), vec![(1, Err(CallError::Unknown))]);
     let fences = bench.proposals();
     assert_eq!(fences[0].2, vec![call(3, 3, "keep alive")], "the mark has passed 2");
-    bench.reply(2, Outcome::Put);
+    bench.reply(2, PUT);
     assert_eq!(bench.ended(), vec![], "too late");
 }
 

@@ -100,8 +100,7 @@ impl World {
             }
             Message::Learner(ToLearner::Read(reads)) => {
                 for read in reads {
-                    let value = self.machine.keys.get(&read.key[..]).map(|value| Bytes::from(value.clone()));
-                    let outcome = ReadOutcome::Value(value);
+                    let outcome = ReadOutcome::Value(self.machine.record(&read.key));
                     let reply = ReadReply { id: read.id, slot: Slot(self.machine.slot), outcome };
                     self.tell(to, ToClient::ReadReplies(vec![reply]));
                 }

@@ -24,7 +24,7 @@ fn a_hint_is_followed_at_once_and_remembered() {
     let sent = bench.proposals();
     assert_eq!(sent.len(), 1);
     assert_eq!((sent[0].0, &sent[0].2), (p(leader), &vec![call(2, 2, "a")]));
-    bench.reply(2, Outcome::Put);
+    bench.reply(2, PUT);
     assert_eq!(target(&mut bench, 2).0, p(leader));
 }
 
@@ -152,7 +152,7 @@ fn while_others_are_answered_a_slow_call_is_not_sent_again() {
     for sequence in 3..=10 {
         bench.put(100, "b");
         bench.step();
-        bench.reply(sequence.min(5), Outcome::Put);
+        bench.reply(sequence.min(5), PUT);
         bench.pass(ms(20));
     }
     let again = bench.proposals().iter().filter(|(.., told)| told.contains(&call(2, 2, "a"))).count();

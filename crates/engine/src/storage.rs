@@ -1,0 +1,188 @@
+//! The storage and its snapshots.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::ControlFlow;
+
+use fjall::{Database, Keyspace};
+use synod_planted::Bug;
+use synod_store::{Record, RecordRef, Snapshot, Stamp, Storage};
+
+use crate::error::stop;
+use crate::layer::Layer;
+use crate::merged::Merged;
+use crate::record;
+use crate::vault::Vault;
+
+/// Keys on disk, under an overlay of what was written since the last checkpoint.
+pub struct DiskStorage {
+    database: Database,
+    keys: Keyspace,
+    /// Written since the last checkpoint began.
+    live: Layer,
+    /// What the checkpoint under way writes; in fjall too once that is done.
+    frozen: Option<Layer>,
+    /// Keys there are.
+    len: u64,
+    /// Whether fjall holds a checkpoint; until it does, writes may go there as they come.
+    kept: bool,
+    /// Bytes of overlay at which they do.
+    spill_bytes: u64,
+}
+
+impl DiskStorage {
+    pub(crate) fn new(
+        database: Database,
+        keys: Keyspace,
+        kept: Option<u64>,
+        spill_bytes: u64,
+    ) -> DiskStorage {
+        let len = kept.unwrap_or(0);
+        let (live, frozen, kept) = (Layer::default(), None, kept.is_some());
+        DiskStorage { database, keys, live, frozen, len, kept, spill_bytes }
+    }
+
+    /// Where this storage's checkpoints are made durable; may go to another thread.
+    pub fn vault(&self) -> Vault {
+        Vault::new(self.database.clone(), self.keys.clone())
+    }
+
+    /// Bytes of memory that wait for a checkpoint, about: whoever drives checkpoints bounds them.
+    pub fn overlay_bytes(&self) -> u64 {
+        self.live.bytes() + self.frozen.as_ref().map_or(0, Layer::bytes)
+    }
+
+    fn frozen(&self) -> Option<&Layer> {
+        self.frozen.as_ref().filter(|_| !synod_planted::is(Bug::FrozenOverlayForgotten))
+    }
+
+    fn set(&mut self, key: &[u8], record: Option<Record>) {
+        self.live.set(key, record);
+        let free = !self.kept || synod_planted::is(Bug::SpillAfterCheckpoint);
+        if free && self.frozen.is_none() && self.live.bytes() > self.spill_bytes {
+            let layer = std::mem::take(&mut self.live);
+            self.vault().spill(&layer).unwrap_or_else(|error| stop(error));
+        }
+    }
+}
+
+impl fmt::Debug for DiskStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys, {} bytes of overlay", self.len, self.overlay_bytes())
+    }
+}
+
+impl Storage for DiskStorage {
+    type Snapshot = DiskSnapshot;
+
+    fn get(&self, key: &[u8]) -> Option<Record> {
+        if let Some(known) = self.live.get(key).or_else(|| self.frozen()?.get(key)) {
+            return known.cloned();
+        }
+        let found = self.keys.get(record::record_key(key)).unwrap_or_else(|error| stop(error));
+        found.map(|bytes| record::decode(key, &bytes))
+    }
+
+    fn stamp(&self, key: &[u8]) -> Option<Stamp> {
+        self.get(key).map(|record| record::borrow(&record).stamp)
+    }
+
+    fn put(&mut self, key: &[u8], record: RecordRef<'_>) {
+        self.len += u64::from(self.get(key).is_none());
+        self.set(key, Some(record.to_record()));
+    }
+
+    fn delete(&mut self, key: &[u8]) -> bool {
+        let existed = self.get(key).is_some();
+        if existed {
+            self.len -= 1;
+            self.set(key, None);
+        }
+        existed
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn snapshot(&self) -> DiskSnapshot {
+        DiskSnapshot {
+            base: self.database.snapshot(),
+            keys: self.keys.clone(),
+            live: self.live.clone(),
+            frozen: self.frozen.clone(),
+            len: self.len,
+        }
+    }
+
+    fn freeze(&mut self) {
+        assert!(self.frozen.is_none(), "a checkpoint begins while the one before is being written");
+        self.frozen = Some(std::mem::take(&mut self.live));
+    }
+
+    fn thaw(&mut self) {
+        self.frozen = None;
+        self.kept = true;
+    }
+}
+
+/// A [`DiskStorage`] at one moment. While it lives, fjall keeps what it shows.
+#[derive(Clone)]
+pub struct DiskSnapshot {
+    pub(crate) base: fjall::Snapshot,
+    pub(crate) keys: Keyspace,
+    pub(crate) live: Layer,
+    pub(crate) frozen: Option<Layer>,
+    len: u64,
+}
+
+impl fmt::Debug for DiskSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys", self.len)
+    }
+}
+
+impl Snapshot for DiskSnapshot {
+    fn scan<V>(&self, after: Option<&[u8]>, mut visit: V)
+    where
+        V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>,
+    {
+        for (key, record) in Merged::new(self, after) {
+            if visit(&key, record::borrow(&record)).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Reads both snapshots as a whole: this engine writes its checkpoints by itself and needs no changes for them.
+    fn changes<V>(&self, older: &Self, after: Option<&[u8]>, mut visit: V)
+    where
+        V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
+    {
+        let (mut newer, mut older) =
+            (Merged::new(self, after).peekable(), Merged::new(older, after).peekable());
+        loop {
+            let order = match (newer.peek(), older.peek()) {
+                (None, None) => return,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((new, _)), Some((old, _))) => new.cmp(old),
+            };
+            let old = if order.is_ge() { older.next() } else { None };
+            let new = if order.is_le() { newer.next() } else { None };
+            let flow = match (&new, &old) {
+                (Some(new), Some(old)) if new == old => ControlFlow::Continue(()),
+                (Some((key, record)), _) => visit(key, Some(record::borrow(record))),
+                (None, Some((key, _))) => visit(key, None),
+                (None, None) => return,
+            };
+            if flow.is_break() {
+                return;
+            }
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}

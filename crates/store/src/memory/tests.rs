@@ -1,0 +1,145 @@
+//! The engine against a std map, its snapshots against copies.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+type Keys = BTreeMap<Vec<u8>, (Stamp, Vec<u8>)>;
+
+fn stamp(revision: u64) -> Stamp {
+    Stamp { created: Revision(revision), modified: Revision(revision + 1), version: 2 }
+}
+
+fn put(storage: &mut MemoryStorage, key: &[u8], revision: u64, value: &[u8]) {
+    storage.put(key, RecordRef { stamp: stamp(revision), value });
+}
+
+fn scanned(snapshot: &MemorySnapshot, after: Option<&[u8]>, most: usize) -> Vec<(Vec<u8>, Stamp, Vec<u8>)> {
+    let mut found = Vec::new();
+    snapshot.scan(after, |key, record| {
+        found.push((key.to_vec(), record.stamp, record.value.to_vec()));
+        if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    found
+}
+
+#[test]
+fn small_and_large_values_come_back() {
+    let mut storage = MemoryStorage::default();
+    for length in [0, 1, SHARED_BYTES - 1, SHARED_BYTES, 3 * SHARED_BYTES, 64] {
+        let value = vec![7; length];
+        put(&mut storage, b"k", length as u64, &value);
+        let record = storage.get(b"k").unwrap();
+        let Stamp { created, modified, version } = stamp(length as u64);
+        assert_eq!(record, Record { created, modified, version, value: value.into() });
+        assert_eq!(storage.stamp(b"k"), Some(stamp(length as u64)));
+    }
+    assert_eq!((storage.len(), storage.delete(b"k"), storage.delete(b"k")), (1, true, false));
+    assert!(storage.is_empty() && storage.get(b"k").is_none() && storage.stamp(b"k").is_none());
+}
+
+#[test]
+fn scans_go_in_order_behind_a_key_until_told_to_stop() {
+    let mut storage = MemoryStorage::default();
+    for key in [b"b".as_slice(), b"", b"ab", b"a", b"\xff"] {
+        put(&mut storage, key, 1, b"v");
+    }
+    let snapshot = storage.snapshot();
+    let keys = |after: Option<&[u8]>, most| -> Vec<Vec<u8>> {
+        scanned(&snapshot, after, most).into_iter().map(|(key, ..)| key).collect()
+    };
+    assert_eq!(keys(None, 9), [b"".as_slice(), b"a", b"ab", b"b", b"\xff"]);
+    assert_eq!(keys(Some(b"a"), 2), [b"ab".as_slice(), b"b"]);
+    assert_eq!(keys(Some(b""), 1), [b"a".as_slice()]);
+    assert_eq!(keys(Some(b"\xff"), 1), [b"".as_slice(); 0]);
+}
+
+#[test]
+fn storages_are_equal_by_all_of_their_records() {
+    let with = |revision, value: &[u8]| {
+        let mut storage = MemoryStorage::default();
+        put(&mut storage, b"k", revision, value);
+        storage
+    };
+    let hash = |storage: &MemoryStorage| {
+        let mut hasher = std::hash::DefaultHasher::new();
+        storage.hash(&mut hasher);
+        hasher.finish()
+    };
+    assert_eq!(with(1, b"v"), with(1, b"v"));
+    assert_eq!(hash(&with(1, b"v")), hash(&with(1, b"v")));
+    for other in [with(2, b"v"), with(1, b"w"), MemoryStorage::default()] {
+        assert_ne!(with(1, b"v"), other);
+        assert_ne!(hash(&with(1, b"v")), hash(&other));
+    }
+}
+
+/// Steps of a splitmix64 generator.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+#[test]
+fn i10_a_random_storage_equals_a_map_and_its_snapshots_never_change() {
+    for seed in 0..20 {
+        println!("seed {seed}");
+        let mut random = Random(seed);
+        let (mut storage, mut keys) = (MemoryStorage::default(), Keys::new());
+        let mut taken: Vec<(MemorySnapshot, Keys)> = Vec::new();
+        for step in 0..4_000 {
+            let key = random.below(600).to_string().into_bytes();
+            if random.below(3) > 0 {
+                let value = step.to_string().into_bytes();
+                put(&mut storage, &key, step, &value);
+                keys.insert(key, (stamp(step), value));
+            } else {
+                assert_eq!(storage.delete(&key), keys.remove(&key).is_some());
+            }
+            assert_eq!(storage.len(), keys.len() as u64);
+            if random.below(500) == 0 {
+                taken.push((storage.snapshot(), keys.clone()));
+            }
+        }
+        taken.push((storage.snapshot(), keys));
+        for (at, (snapshot, keys)) in taken.iter().enumerate() {
+            assert_eq!(as_map(snapshot), *keys);
+            for (older, mut patched) in taken[..at].iter().cloned() {
+                let seen = patch(&mut patched, snapshot, &older);
+                assert_eq!(patched, *keys);
+                assert!(seen <= 600 + 400, "every key of either snapshot comes at most once");
+            }
+        }
+    }
+}
+
+fn as_map(snapshot: &MemorySnapshot) -> Keys {
+    scanned(snapshot, None, usize::MAX).into_iter().map(|(key, stamp, value)| (key, (stamp, value))).collect()
+}
+
+/// Applies the changes, taken up again behind every tenth key.
+fn patch(keys: &mut Keys, newer: &MemorySnapshot, older: &MemorySnapshot) -> usize {
+    let (mut seen, mut after) = (0, None::<Vec<u8>>);
+    loop {
+        let (before, mut last) = (seen, None);
+        newer.changes(older, after.as_deref(), |key, record| {
+            seen += 1;
+            last = Some(key.to_vec());
+            match record {
+                Some(record) => keys.insert(key.to_vec(), (record.stamp, record.value.to_vec())),
+                None => Some(keys.remove(key).expect("what is gone was there")),
+            };
+            if seen - before < 10 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        match last {
+            Some(last) => after = Some(last),
+            None => return seen,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Bugs of the store, caught by the trials of its own tests.
+
+#[path = "../../../crates/store/tests/image/trials.rs"]
+#[allow(dead_code, reason = "trials that no bug is planted for run beside the crate")]
+mod image;
+#[path = "../../../crates/engine/tests/side_by_side/trials.rs"]
+#[allow(dead_code, reason = "trials that no bug is planted for run beside the crate")]
+mod side_by_side;
+#[path = "../../../crates/store/tests/support/mod.rs"]
+mod support;
+
+use synod_planted::Bug;
+
+use super::check;
+
+const BUILT: &str = "states built";
+const OPENED: &str = "stores opened";
+
+#[test]
+fn i10_random_images_damage_and_restores_catch_bugs_of_images() {
+    let random = [
+        (Bug::ImageWithoutSessions, "I10: an image becomes a state"),
+        (Bug::RepliesNotInImage, "I10: a state built of an image"),
+        (Bug::ImageWithOlderChain, "I10: a state built of an image"),
+        (Bug::ImageWithoutRevision, "I10: an image becomes a state"),
+        (Bug::DeletesNotCheckpointed, "I10: changes become a state"),
+    ];
+    let random_logs = || (0..30).for_each(image::a_random_log);
+    check("images of random logs", BUILT, random_logs, image::take_runs, &random);
+    let damage = [(Bug::ImageDigestIgnored, "changed")];
+    check("cuts and changed bits of an image", BUILT, image::every_cut_and_bit, image::take_runs, &damage);
+    let disorder = [(Bug::ImageEndNotAwaited, "chunk")];
+    check("chunks out of order", BUILT, image::every_disorder, image::take_runs, &disorder);
+    let restore = [
+        (Bug::WritesDuringRestore, "a write while a backup is being restored"),
+        (Bug::CreatedOverwritten, "a put keeps when its key was made"),
+    ];
+    check("a restore under way", BUILT, image::a_restore_under_way, image::take_runs, &restore);
+}
+
+#[test]
+fn s7_two_engines_side_by_side_catch_bugs_of_the_one_on_disk() {
+    let bugs = [
+        (Bug::FrozenOverlayForgotten, "S7: the engines answer differently"),
+        (Bug::CheckpointNotWhole, "I10: it opens at its last checkpoint"),
+        (Bug::SpillAfterCheckpoint, "I10"),
+    ];
+    let random_logs = || (0..12).for_each(side_by_side::a_random_log);
+    check("two engines side by side", OPENED, random_logs, side_by_side::take_runs, &bugs);
+}
