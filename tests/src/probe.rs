@@ -40,6 +40,7 @@ pub async fn status(cluster: &Cluster, node: NodeId) -> Option<Status> {
         | ToClient::Replies(_)
         | ToClient::ReadReplies(_)
         | ToClient::Refused { .. }
-        | ToClient::Formed { .. } => None,
+        | ToClient::Formed { .. }
+        | ToClient::Readmission { .. } => None,
     }
 }

@@ -16,6 +16,8 @@ impl Acceptor {
             FormStep::Query => None,
             FormStep::Prepare { formation, disk } => self.on_form_prepare(formation, disk, effects),
             FormStep::Open { formation, disks } => self.on_form_open(formation, disks, effects),
+            FormStep::Replace { disk } => self.on_form_replace(disk, effects),
+            FormStep::Enter(admission) => self.on_form_enter(*admission, effects),
         };
         if let Some(why) = &refused {
             warn!(%why, "refuses a step of formation");
@@ -33,6 +35,9 @@ impl Acceptor {
             }
             Formation::Prepared { formation: ours, .. } if *ours == formation => None,
             Formation::Prepared { .. } => Some("it is prepared under another formation".into()),
+            Formation::Replaced { .. } => {
+                Some("its disk replaces a lost one and waits to be readmitted".into())
+            }
             Formation::Open { cluster, .. } => Some(format!("it is open in cluster {cluster}")),
         }
     }
@@ -60,6 +65,10 @@ impl Acceptor {
                 self.record(Record::Opened { disks, cluster }, effects);
                 None
             }
+            Formation::Replaced { .. } => Some(
+                "its disk replaces a lost one: it waits to be readmitted, in the cluster that is formed"
+                    .into(),
+            ),
             Formation::Open { formation: ours, disks: known, .. }
                 if *ours == formation && *known == disks =>
             {

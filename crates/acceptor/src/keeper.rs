@@ -2,18 +2,26 @@
 //!
 //! All records of one release become one batch of the journal: one write, one sync (S2). A journal error is handed up and
 //! ends the process (S3). At recovery the records are applied by the very code that applies them live, and a directory of
-//! another acceptor, or formed with other fixed parameters, is refused (S12). Generic over the disk; files are the daemon's.
+//! another acceptor, or formed with other fixed parameters, is refused (S12). Values that the role has left to the disk are read back for
+//! the messages that tell them, and batches without a vote above the floor are released (S11). A full disk is no failure: the
+//! role is told what room is left, and a journal error alone ends the process. Generic over the disk; files are the daemon's.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use synod_journal::{Disk, Journal, Options, Preparation, Recovery, Replayed};
+use synod_journal::{Disk, Journal, Options, Place, Preparation, Recovery};
 use synod_planted::Bug;
-use synod_protocol::cluster::Cluster;
-use synod_protocol::message::Formation;
 use synod_protocol::role::Persist;
-use synod_protocol::wire::{self, WireError};
-use synod_protocol::{AcceptorId, Value};
+use synod_protocol::wire;
+use synod_protocol::{AcceptorId, Slot, Value};
+use tracing::{error, info};
 
+use crate::Acceptor;
 use crate::durable::{Durable, Head, Record};
+use crate::index::Index;
+use crate::replay::{Replay, blob, check_parameters};
+
+pub use crate::replay::ForeignJournal;
 
 /// Why a data directory can't be used by this acceptor.
 #[derive(Debug, thiserror::Error)]
@@ -24,52 +32,44 @@ pub enum KeeperError {
     /// The journal is sound, but not this acceptor's.
     #[error("{0}")]
     Foreign(#[from] ForeignJournal),
+    /// The index and the journal disagree.
+    #[error(
+        "the journal doesn't hold the vote for slot {slot} where it was put (I12); wipe this directory and readmit this acceptor"
+    )]
+    NotThere {
+        /// The slot.
+        slot: Slot,
+    },
 }
 
-/// Why recovery refuses what the journal holds, though the journal itself is sound.
-#[derive(Debug, thiserror::Error)]
-pub enum ForeignJournal {
-    /// Another acceptor's directory.
-    #[error(
-        "this is the journal of {found}, not of {wanted}: nothing was changed; start {found} with it, or give {wanted} its own --data-dir"
-    )]
-    OtherAcceptor {
-        /// Whose it is.
-        found: AcceptorId,
-        /// Who was started.
-        wanted: AcceptorId,
-    },
-    /// The fixed parameters have changed since formation.
-    #[error(
-        "this journal was formed with other fixed parameters (acceptor ids, quorum sizes, learner ids or [limits]) than the \
-         cluster file has: nothing was changed; start it with the cluster file it was formed with"
-    )]
-    OtherParameters,
-    /// A record of another release.
-    #[error("a record can't be read: {0}; nothing was changed; was it written by another release?")]
-    Record(#[from] WireError),
-    /// A segment's head doesn't follow from the records before it.
-    #[error(
-        "a segment's head is behind the records before it; nothing was changed; wipe this directory and readmit {0}"
-    )]
-    HeadBehind(AcceptorId),
-}
+/// Segments that nobody needs and an idle acceptor keeps all the same: letting them go costs a new segment.
+const UNNEEDED_SEGMENTS: u64 = 2;
+/// While the disk is full, it is asked for space once in so many turns.
+const FULL_TURNS: u32 = 16;
 
 /// The journal of one acceptor, as what its effects are released through.
 pub struct Keeper<D: Disk> {
     journal: Journal<D>,
     /// The durable state but for the votes, as of the last synced batch.
     head: Head,
+    /// Where the votes are.
+    index: Index,
+    /// The values of the batch that was read back last, with its place.
+    read: Option<(Place, BTreeMap<Slot, Value>)>,
     /// Reused for every record's head.
     scratch: Vec<u8>,
-    /// How much of the next segment one step prepares.
-    step_bytes: u64,
+    options: Options,
     /// Bytes written since the last step.
     since_step_bytes: u64,
+    /// The disk had no space for the next segment, and hasn't had enough since.
+    full: bool,
+    /// Turns since the disk was last asked for space.
+    full_turns: u32,
 }
 
 impl<D: Disk> Keeper<D> {
-    /// Reads the journal on `disk` and gives back the durable state it holds, ready for more.
+    /// Reads the journal on `disk` and gives back the durable state it holds, ready for more, with at most `cache_bytes` of
+    /// values in memory.
     ///
     /// # Errors
     /// When the journal is damaged, foreign, or can't be read or written; nothing that was there is lost.
@@ -78,41 +78,72 @@ impl<D: Disk> Keeper<D> {
         options: Options,
         acceptor: AcceptorId,
         parameters: u64,
+        cache_bytes: u64,
     ) -> Result<(Keeper<D>, Durable), KeeperError> {
-        let mut durable = Durable::empty(acceptor);
-        let step_bytes = options.prepare_step_bytes;
-        let recovery = Recovery::read(disk, options, |replayed| match replayed {
-            Replayed::Head { blob, .. } => Ok(check_head(&durable, &wire::decode_frame(blob)?)?),
-            Replayed::Record { record, .. } => {
-                durable.apply(&wire::decode_frame(record)?);
-                Ok(())
-            }
-        })?;
+        let mut replay = Replay::new(acceptor, cache_bytes);
+        let recovery = Recovery::read(disk, options.clone(), |replayed| replay.take(replayed))?;
+        let Replay { durable, mut index, .. } = replay;
         check_parameters(&durable, parameters)?;
         let head = durable.head().clone();
-        let journal = recovery.start(&blob(&head))?;
-        Ok((Keeper { journal, head, scratch: Vec::new(), step_bytes, since_step_bytes: 0 }, durable))
+        let through = recovery.summary().batches;
+        let mut journal = recovery.start(&blob(through, &head))?;
+        journal.last_place().into_iter().for_each(|place| index.moved(place));
+        journal.keep_reserve((options.segment_bytes / 16).max(16 * options.block_bytes));
+        let mut keeper = Keeper {
+            journal,
+            head,
+            index,
+            read: None,
+            scratch: Vec::new(),
+            options,
+            since_step_bytes: 0,
+            full: false,
+            full_turns: 0,
+        };
+        keeper.release();
+        Ok((keeper, durable))
     }
 
-    /// Under load: prepares a step of the next segment for each half step that was written, so that it is ready in time.
+    /// Under load: prepares a step of the next segment for each half step that was written, so that it is ready in time. On a full
+    /// disk: makes what room it can, and asks for more now and then.
     ///
     /// # Errors
     /// The journal's; the process must end.
     pub fn after_batch(&mut self) -> Result<(), KeeperError> {
-        if self.since_step_bytes * 2 >= self.step_bytes {
+        if self.full {
+            self.full_turns += 1;
+            if self.full_turns >= FULL_TURNS {
+                // Once there is some space, each turn asks for more.
+                self.full_turns = if self.make_room()? { FULL_TURNS } else { 0 };
+            }
+        } else if self.since_step_bytes * 2 >= self.options.prepare_step_bytes {
             self.since_step_bytes = 0;
-            self.journal.prepare_step()?;
+            self.step()?;
         }
         Ok(())
     }
 
-    /// Seals the journal if it isn't sealed, then prepares a bounded part of the next segment; whether there is more to do.
+    /// Seals the journal if it isn't sealed, then prepares a bounded part of the next segment, or lets go of segments that nobody needs;
+    /// whether there is more to do.
     ///
     /// # Errors
     /// The journal's; the process must end.
     pub fn idle(&mut self) -> Result<bool, KeeperError> {
         self.journal.seal()?;
-        Ok(self.journal.prepare_step()? != Preparation::Ready)
+        if self.full {
+            return self.make_room();
+        }
+        let more = self.step()?;
+        if more || self.full || self.journal.droppable() < UNNEEDED_SEGMENTS {
+            return Ok(more && !self.full);
+        }
+        self.move_on()
+    }
+
+    /// Tells the role what came of its records: they are persisted, and so much more may come.
+    pub fn tell(&self, acceptor: &mut Acceptor) {
+        acceptor.persisted();
+        acceptor.set_room(self.room_bytes());
     }
 
     /// Seals the journal.
@@ -121,6 +152,80 @@ impl<D: Disk> Keeper<D> {
     /// The journal's; the process must end.
     pub fn seal(&mut self) -> Result<(), KeeperError> {
         Ok(self.journal.seal()?)
+    }
+
+    /// What votes may still take while the disk is full: the segment in use, but for an eighth of a segment, which is left to promises
+    /// and floors. The next segment, as far as it is there, is for moving on when the floor has risen.
+    fn room_bytes(&self) -> Option<u64> {
+        let reserve = self.options.segment_bytes / 8 + 2 * self.options.block_bytes;
+        self.full.then(|| self.journal.free_bytes().saturating_sub(reserve))
+    }
+
+    /// One step of preparing or dropping segments; whether there is more to do.
+    fn step(&mut self) -> Result<bool, KeeperError> {
+        match self.journal.prepare_step() {
+            Ok(Preparation::Ready) => {
+                if self.full {
+                    info!("the disk has space again");
+                }
+                (self.full, self.full_turns) = (false, 0);
+                Ok(false)
+            }
+            Ok(Preparation::Unfinished) => Ok(true),
+            Err(error) if error.is_no_space() => {
+                if !self.full {
+                    error!(%error, "the disk is full: votes on nothing new until there is space for another segment");
+                }
+                self.full = true;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// On a full disk: lets go of segments that nobody needs, and takes a step's worth of what space there is; whether there was any.
+    fn make_room(&mut self) -> Result<bool, KeeperError> {
+        if self.journal.droppable() > 0 && self.move_on()? {
+            return Ok(true);
+        }
+        self.step()
+    }
+
+    /// A new segment, whose head calls unneeded what was released; false if there is no space for it.
+    fn move_on(&mut self) -> Result<bool, KeeperError> {
+        match self.journal.move_on(&blob(self.journal.position(), &self.head)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_no_space() => {
+                self.full = true;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets the journal drop, with its next segment, what holds no vote above the floor (S11).
+    fn release(&mut self) {
+        let next = self.journal.position() + 1;
+        let needed = self.index.lowest_batch().unwrap_or(next);
+        self.journal.release(if synod_planted::is(Bug::ReleasedTooMuch) { next } else { needed });
+    }
+
+    fn read_back(&mut self, slot: Slot) -> Result<Value, KeeperError> {
+        let place = self.index.place(slot).ok_or(KeeperError::NotThere { slot })?;
+        if self.read.as_ref().is_none_or(|(read, _)| *read != place) {
+            let mut values = BTreeMap::new();
+            for record in self.journal.read(place)? {
+                let record = wire::decode_frame(record).map_err(ForeignJournal::Record)?;
+                if let Record::Voted { entries, .. } = record {
+                    values.extend(entries.into_iter().map(|entry| (entry.slot, entry.value)));
+                }
+            }
+            self.read = Some((place, values));
+        }
+        let values = self.read.iter().flat_map(|(_, values)| values);
+        let wanted = |found: Slot| found == slot || synod_planted::is(Bug::WrongSlotServed);
+        let value = values.into_iter().find(|(found, _)| wanted(**found)).map(|(_, value)| value.clone());
+        value.ok_or(KeeperError::NotThere { slot })
     }
 }
 
@@ -137,39 +242,20 @@ impl<D: Disk> Persist<Record> for Keeper<D> {
             self.journal.append(&self.scratch, values);
         }
         self.since_step_bytes += self.journal.staged_bytes();
-        self.journal.commit(|| blob(&self.head))?;
-        if !synod_planted::is(Bug::HeadNotAdvanced) {
-            records.iter().for_each(|record| self.head.apply(record));
+        let through = self.journal.position();
+        self.journal.commit(|| blob(through, &self.head))?;
+        let place = self.journal.last_place();
+        for record in &records {
+            if !synod_planted::is(Bug::HeadNotAdvanced) {
+                self.head.apply(record);
+            }
+            place.into_iter().for_each(|place| self.index.take(record, place));
         }
+        self.release();
         Ok(())
     }
-}
 
-fn blob(head: &Head) -> Vec<u8> {
-    let mut blob = Vec::new();
-    wire::encode_body(head, &mut blob, &mut |_| {});
-    blob
-}
-
-/// A later head may be ahead of the records before it (its first batch is replayed after it), never behind them.
-fn check_head(durable: &Durable, head: &Head) -> Result<(), ForeignJournal> {
-    let replayed = durable.head();
-    if head.acceptor != replayed.acceptor {
-        return Err(ForeignJournal::OtherAcceptor { found: head.acceptor, wanted: replayed.acceptor });
-    }
-    if head.position < replayed.position || head.promised < replayed.promised || head.held < replayed.held {
-        return Err(ForeignJournal::HeadBehind(head.acceptor));
-    }
-    Ok(())
-}
-
-fn check_parameters(durable: &Durable, parameters: u64) -> Result<(), ForeignJournal> {
-    match &durable.head().formation {
-        Formation::Open { formation, disks, cluster, .. }
-            if Cluster::id_of(parameters, *formation, disks) != *cluster =>
-        {
-            Err(ForeignJournal::OtherParameters)
-        }
-        Formation::Empty | Formation::Prepared { .. } | Formation::Open { .. } => Ok(()),
+    fn load(&mut self, slot: Slot) -> Result<Value, KeeperError> {
+        self.read_back(slot)
     }
 }

@@ -2,12 +2,20 @@
 //!
 //! It promises ballots, votes for values, and tells what it has voted; it never dials anybody and never decides that a
 //! value is chosen by itself. Holds [`Durable`] state, changed only through records, and the little that a crash may take: whether
-//! the leader is silent, and the answer that grows during one batch. Upholds S1, S2, S4 (its half), S6 (held prefix) and S12.
-//! Absent on purpose: truncation, readmission, clocks, files and sockets.
+//! the leader is silent, and the answer that grows during one batch. Upholds S1, S2, S4 (its half), S6 (held prefix), S11
+//! (what it drops, and when) and S12. Memory is an index: values of old votes are on disk only, and holes in messages stand for them. Absent
+//! on purpose: clocks, files and sockets.
 
 pub mod durable;
 mod formation;
+mod index;
+pub mod inspect;
 pub mod keeper;
+mod readmission;
+mod replay;
+mod room;
+mod telling;
+pub mod vote;
 
 use std::collections::BTreeSet;
 
@@ -15,14 +23,14 @@ use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::hello::Standing;
 use synod_protocol::message::{
-    Accept, Accepted, AcceptorStatus, Fetch, Fetched, Promise, Status, ToAcceptor, ToClient, ToLearner,
-    ToProposer, Vote,
+    Accept, Accepted, AcceptorStatus, Formation, Status, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::role::{Delay, Effects, Misdirected, Role};
-use synod_protocol::{AcceptorId, Ballot, NodeId, ProposerId, Slot, SlotRange};
+use synod_protocol::{AcceptorId, Ballot, DiskId, NodeId, ProposerId, Slot, SlotRange};
 use tracing::{debug, error, info, warn};
 
 pub use durable::{Durable, Head, Record};
+use room::Room;
 
 /// What an acceptor is told at its start; nothing here changes what a vote means.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +45,8 @@ pub struct Config {
     pub election_timeout_ms: u64,
     /// Bytes of values in one chunk of a promise or a Fetched.
     pub chunk_bytes: u64,
+    /// Bytes of values kept in memory once they are persisted.
+    pub cache_bytes: u64,
 }
 
 impl Config {
@@ -48,6 +58,7 @@ impl Config {
             parameters: cluster.parameters_hash(),
             election_timeout_ms: cluster.tuning.election_timeout_ms,
             chunk_bytes: cluster.tuning.chunk_bytes,
+            cache_bytes: cluster.tuning.acceptor_cache_bytes,
         }
     }
 }
@@ -71,12 +82,14 @@ pub struct Acceptor {
     leader_silent: bool,
     /// Votes of this batch not yet told: one reply for all that one sync makes durable.
     answer: Option<Accepted>,
+    /// What its disk still takes.
+    room: Room,
 }
 
 impl Acceptor {
     /// An acceptor with the state that its journal gave back.
     pub fn new(config: Config, durable: Durable) -> Acceptor {
-        Acceptor { config, durable, leader_silent: false, answer: None }
+        Acceptor { config, durable, leader_silent: false, answer: None, room: Room::default() }
     }
 
     /// Its durable state.
@@ -84,16 +97,36 @@ impl Acceptor {
         &self.durable
     }
 
+    /// All that it recorded is persisted: values beyond its cache are left to the disk.
+    pub fn persisted(&mut self) {
+        self.durable.evict(self.config.cache_bytes);
+    }
+
+    /// So many bytes of votes may be recorded until this is called again; without a limit while the disk has space.
+    pub fn set_room(&mut self, bytes: Option<u64>) {
+        self.room.set(bytes);
+    }
+
     fn record(&mut self, record: Record, effects: &mut Out) {
         self.durable.apply(&record);
         let forgotten = match record {
             Record::Promised { .. } => synod_planted::is(Bug::PromiseNotPersisted),
             Record::Voted { .. } => synod_planted::is(Bug::VoteNotPersisted),
-            Record::Prepared { .. } | Record::Opened { .. } => false,
+            Record::Prepared { .. }
+            | Record::Opened { .. }
+            | Record::Truncated { .. }
+            | Record::Readmitted { .. }
+            | Record::Replaced { .. }
+            | Record::Entered { .. } => false,
         };
         if !forgotten {
             effects.persist(record);
         }
+    }
+
+    /// The disk that it speaks of; only asked once it has one.
+    fn disk(&self) -> DiskId {
+        self.durable.head().formation.disk().unwrap_or(DiskId(0))
     }
 
     fn on_prepare(&mut self, from: ProposerId, ballot: Ballot, after: Slot, effects: &mut Out) {
@@ -107,42 +140,20 @@ impl Acceptor {
             self.record(Record::Promised { ballot }, effects);
         }
         self.heard_leader(effects);
-        let promise = self.promise_chunk(ballot, after);
-        effects.send(from, ToProposer::Promise(promise));
-    }
-
-    /// The votes above the held prefix and above `after`, as many as fit a chunk (S4: the range covered is named).
-    fn promise_chunk(&self, ballot: Ballot, after: Slot) -> Promise {
-        let after = after.max(self.durable.head().held);
-        let mut promise = Promise {
-            ballot,
-            floor: self.durable.head().floor,
-            held: self.durable.head().held,
-            after,
-            upto: after,
-            complete: true,
-            votes: Vec::new(),
-        };
-        let mut bytes = 0;
-        for (slot, voted) in self.durable.votes_above(after) {
-            if bytes >= self.config.chunk_bytes {
-                promise.complete = synod_planted::is(Bug::CappedPromise);
-                break;
-            }
-            bytes += voted.value.len() as u64 + 64;
-            promise.upto = slot;
-            promise.votes.push(Vote { slot, ballot: voted.ballot, value: voted.value.clone() });
-        }
-        promise
+        let (promise, fills) = self.promise_chunk(ballot, after);
+        effects.send_filled(from, ToProposer::Promise(promise), fills);
     }
 
     fn on_accept(&mut self, from: ProposerId, accept: Accept, effects: &mut Out) {
-        let Accept { ballot, chosen, mut entries } = accept;
+        let Accept { ballot, chosen, floor, mut entries } = accept;
         let promised = self.durable.head().promised;
         let below = ballot < promised
             && !synod_planted::is(Bug::AcceptBelowPromise)
             && !self.is_equal_by_mistake(ballot);
         if below || (ballot == promised && synod_planted::is(Bug::AcceptOnlyAbovePromise)) {
+            if synod_planted::is(Bug::FloorOfRefusedAccept) {
+                self.raise_floor(floor, effects);
+            }
             return self.refuse(from, ballot, effects);
         }
         if self.answer.as_ref().is_some_and(|answer| answer.ballot != ballot) {
@@ -150,23 +161,39 @@ impl Acceptor {
         }
         let voted_otherwise = entries.iter().find(|entry| {
             let vote = self.durable.vote(entry.slot);
-            vote.is_some_and(|vote| vote.ballot == ballot && vote.value != entry.value)
+            vote.is_some_and(|vote| vote.ballot == ballot && !vote.value.is(&entry.value))
         });
         if let Some(entry) = voted_otherwise {
             error!(%ballot, slot = %entry.slot, %from, "S1: refused a second, different value for a slot voted at this ballot");
             return;
         }
+        self.raise_floor(floor, effects);
         let mut slots = self.answer.take().map_or_else(Vec::new, |answer| answer.slots);
-        entries.retain(|entry| entry.slot >= self.durable.head().floor);
-        entries.iter().for_each(|entry| SlotRange::push(&mut slots, entry.slot));
         // What was voted at this ballot before is as durable as this batch will be: told again, not recorded again.
-        entries.retain(|entry| self.durable.vote(entry.slot).is_none_or(|vote| vote.ballot < ballot));
+        let (durable, room) = (&self.durable, &mut self.room);
+        let known = |slot| durable.vote(slot).is_some_and(|vote| vote.ballot >= ballot);
+        entries.retain(|entry| {
+            entry.slot >= durable.head().floor && (known(entry.slot) || room.takes(&entry.value))
+        });
+        entries.iter().for_each(|entry| SlotRange::push(&mut slots, entry.slot));
+        entries.retain(|entry| !known(entry.slot));
         let held = self.durable.held_after(ballot, chosen, &entries);
-        if !entries.is_empty() || ballot > self.durable.head().promised || held > self.durable.head().held {
+        let only_held = entries.is_empty() && ballot <= self.durable.head().promised;
+        if !only_held || (held > self.durable.head().held && self.room.is_unlimited()) {
             self.record(Record::Voted { ballot, held, entries }, effects);
         }
-        self.answer = Some(Accepted { ballot, slots, held: self.durable.head().held });
+        let Head { held, floor, .. } = *self.durable.head();
+        let (disk, full) = (self.disk(), self.room.is_full());
+        self.answer = Some(Accepted { ballot, disk, slots, held, floor, full });
         self.heard_leader(effects);
+    }
+
+    /// Drops what lies below the floor of a leader whose ballot is taken here (S11).
+    fn raise_floor(&mut self, floor: Slot, effects: &mut Out) {
+        if floor > self.durable.head().floor {
+            debug!(%floor, "drops the votes below this slot");
+            self.record(Record::Truncated { floor }, effects);
+        }
     }
 
     /// Never, but for a planted bug.
@@ -192,27 +219,9 @@ impl Acceptor {
     }
 
     fn on_quorum_read(&self, from: synod_protocol::LearnerId, round: u64, effects: &mut Out) {
-        effects.send(from, ToLearner::QuorumReadReply { round, highest: self.durable.head().highest });
-    }
-
-    fn on_fetch(&self, fetch: Fetch) -> Fetched {
-        let mut bytes = 0;
-        let values = self
-            .durable
-            .held_values(fetch.first, fetch.last)
-            .take_while(|value| {
-                let fits = bytes < self.config.chunk_bytes;
-                bytes += value.len() as u64 + 64;
-                fits
-            })
-            .cloned()
-            .collect();
-        Fetched {
-            first: fetch.first,
-            values,
-            held: self.durable.head().held,
-            floor: self.durable.head().floor,
-        }
+        let Head { highest, incarnations, .. } = self.durable.head();
+        let (highest, incarnations) = (*highest, incarnations.clone());
+        effects.send(from, ToLearner::QuorumReadReply { round, highest, disk: self.disk(), incarnations });
     }
 
     fn on_status(&self) -> AcceptorStatus {
@@ -223,7 +232,13 @@ impl Acceptor {
             floor: self.durable.head().floor,
             held: self.durable.head().held,
             highest: self.durable.head().highest,
+            full: self.room.is_full(),
         }
+    }
+
+    fn takes_part(&self) -> bool {
+        let waits = matches!(self.durable.head().formation, Formation::Replaced { .. });
+        self.durable.cluster().is_some() || (waits && synod_planted::is(Bug::ReplacedDiskAnswers))
     }
 
     /// A disk that isn't open must not vote, nor tell votes (S12).
@@ -255,15 +270,21 @@ impl Acceptor {
                 }
                 self.on_accept(from, accept, effects);
             }
+            (ToAcceptor::Admit(admit), NodeId::Proposer(from)) => {
+                own_ballot(from, admit.ballot)?;
+                self.on_admit(from, admit, effects)?;
+            }
             (ToAcceptor::Probe { probe }, NodeId::Proposer(from)) => self.on_probe(from, probe, effects),
             (ToAcceptor::QuorumRead { round }, NodeId::Learner(from)) => {
                 self.on_quorum_read(from, round, effects)
             }
             (ToAcceptor::Fetch(fetch), NodeId::Proposer(from)) => {
-                effects.send(from, ToProposer::Fetched(self.on_fetch(fetch)));
+                let (fetched, fills) = self.on_fetch(fetch);
+                effects.send_filled(from, ToProposer::Fetched(fetched), fills);
             }
             (ToAcceptor::Fetch(fetch), NodeId::Learner(from)) => {
-                effects.send(from, ToLearner::Fetched(self.on_fetch(fetch)));
+                let (fetched, fills) = self.on_fetch(fetch);
+                effects.send_filled(from, ToLearner::Fetched(fetched), fills);
             }
             (
                 ToAcceptor::Prepare { .. }
@@ -271,6 +292,7 @@ impl Acceptor {
                 | ToAcceptor::Probe { .. }
                 | ToAcceptor::QuorumRead { .. }
                 | ToAcceptor::Fetch(_)
+                | ToAcceptor::Admit(_)
                 | ToAcceptor::Form { .. }
                 | ToAcceptor::Status { .. },
                 from,
@@ -299,7 +321,8 @@ impl Role for Acceptor {
             warn!(
                 formation = ?self.durable.head().formation,
                 "its disk isn't open in any cluster, so it votes on nothing: form a new cluster with `synod admin form`; in a \
-                 cluster that is formed already this disk was lost or replaced, and must be readmitted"
+                 cluster that is formed already this disk was lost or replaced, and must be readmitted: \
+                 `synod admin readmit-acceptor` (it votes on nothing before)"
             );
         }
         // A leader that was alive before the restart is given a whole election timeout to be heard again.
@@ -319,7 +342,7 @@ impl Role for Acceptor {
             (ToAcceptor::Status { request }, NodeId::Client(from)) => {
                 effects.send(from, ToClient::Status { request, status: Status::Acceptor(self.on_status()) });
             }
-            (message, from) if self.durable.cluster().is_some() => {
+            (message, from) if self.takes_part() => {
                 return self.on_open_message(from, message, effects);
             }
             (_, from) => self.ignore_until_open(from),

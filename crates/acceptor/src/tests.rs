@@ -1,12 +1,16 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
+mod readmission;
+
 use bytes::Bytes;
-use synod_protocol::message::{FormStep, Message};
+use synod_protocol::message::{Fetch, FormStep, Message, Promise};
 use synod_protocol::role::{Persist, Released};
 use synod_protocol::value::Entry;
 use synod_protocol::{ClientId, DiskId, LearnerId, Value};
 
 use super::*;
+
+mod truncation;
 
 const P1: NodeId = NodeId::Proposer(ProposerId(1));
 const P2: NodeId = NodeId::Proposer(ProposerId(2));
@@ -36,6 +40,7 @@ fn config() -> Config {
         parameters: 77,
         election_timeout_ms: 100,
         chunk_bytes: 200,
+        cache_bytes: u64::MAX,
     }
 }
 
@@ -109,7 +114,8 @@ fn value(text: &str) -> Value {
 fn accept(round: u64, proposer: u16, chosen: u64, entries: &[(u64, &str)]) -> ToAcceptor {
     let entries =
         entries.iter().map(|(slot, text)| Entry { slot: Slot(*slot), value: value(text) }).collect();
-    ToAcceptor::Accept(Accept { ballot: ballot(round, proposer), chosen: Slot(chosen), entries })
+    let (ballot, chosen) = (ballot(round, proposer), Slot(chosen));
+    ToAcceptor::Accept(Accept { ballot, chosen, floor: Slot::FIRST, entries })
 }
 
 fn promise(message: Option<Message>) -> Promise {
@@ -265,7 +271,7 @@ fn s6_fetch_serves_the_held_prefix_alone() {
 fn s10_a_quorum_read_tells_the_highest_slot_voted_on() {
     let mut world = World::open();
     let highest = |world: &mut World| match world.one(L1, ToAcceptor::QuorumRead { round: 3 }) {
-        Some(Message::Learner(ToLearner::QuorumReadReply { round: 3, highest })) => highest.0,
+        Some(Message::Learner(ToLearner::QuorumReadReply { round: 3, highest, .. })) => highest.0,
         other => panic!("not an answer to a quorum read: {other:?}"),
     };
     assert_eq!(highest(&mut world), 0);

@@ -63,10 +63,16 @@ pub enum FormError {
     /// Open acceptors beside empty ones.
     #[error(
         "the cluster is formed already, but {0} has an empty disk: it lost its data directory, or was started with another \
-         one; nothing was changed; give it its own directory back. If the disk is lost, leave that acceptor stopped: the cluster \
-         goes on without it while a quorum is left; letting in a new disk is called readmission and is not in this version"
+         one; nothing was changed; give it its own directory back. If the disk is lost, the cluster goes on without that acceptor \
+         while a quorum is left; let it in with its new disk by `synod admin readmit-acceptor`"
     )]
     LostDisk(Named),
+    /// Acceptors that were given a new disk to be readmitted with.
+    #[error(
+        "{0} has a new disk and waits to be readmitted to a cluster that is formed: run `synod admin readmit-acceptor` for it; \
+         nothing was changed. To form a new cluster with it instead, stop it and empty its data directory first"
+    )]
+    Waiting(Named),
     /// Open acceptors of several clusters.
     #[error(
         "the acceptors are open in different clusters ({0}); nothing was changed; check addresses and data directories: each \
@@ -113,14 +119,19 @@ pub struct Formed {
 /// Tells what comes next, given the state of *every* acceptor; `fresh` names the formation if there is none yet.
 pub fn plan(states: &BTreeMap<AcceptorId, Formation>, fresh: u128) -> Result<Plan, FormError> {
     let (mut empty, mut prepared, mut open) = (Vec::new(), Vec::new(), Vec::new());
+    let mut waiting = Vec::new();
     for (id, state) in states {
         match state {
             Formation::Empty => empty.push(*id),
             Formation::Prepared { formation, disk } => prepared.push((*id, *formation, *disk)),
+            Formation::Replaced { .. } => waiting.push(*id),
             Formation::Open { formation, disks, cluster, .. } => {
                 open.push((*id, *formation, disks, *cluster))
             }
         }
+    }
+    if !waiting.is_empty() {
+        return Err(FormError::Waiting(Named(waiting)));
     }
     match open.first() {
         Some((_, formation, disks, cluster)) => {
@@ -233,6 +244,9 @@ pub fn describe(formation: &Formation) -> String {
     match formation {
         Formation::Empty => "empty: votes on nothing".into(),
         Formation::Prepared { disk, .. } => format!("prepared, disk {disk}: votes on nothing yet"),
+        Formation::Replaced { disk } => {
+            format!("new disk {disk} waits to be readmitted: votes on nothing yet")
+        }
         Formation::Open { disk, cluster, .. } => format!("open, disk {disk}, cluster {cluster}"),
     }
 }

@@ -1,13 +1,13 @@
-//! One question to one process, straight, and its answer: for status and formation.
+//! One question to one process, straight, and its answer: for status, formation and readmission.
 
 use std::time::Duration;
 
 use synod_protocol::hello::Standing;
 use synod_protocol::link::{self, Flushed, LinkError, Own};
 use synod_protocol::message::{
-    FormStep, Formation, Message, Status, ToAcceptor, ToClient, ToLearner, ToProposer,
+    FormStep, Formation, Message, Readmission, Status, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
-use synod_protocol::{AcceptorId, ClientId, Cluster, NodeId, wire};
+use synod_protocol::{AcceptorId, ClientId, Cluster, DiskId, NodeId, ProposerId, wire};
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,23 @@ pub async fn form(
         ToClient::Formed { request: answered, formation, refused } if answered == request => {
             Some((formation, refused))
         }
+        other => ignore_unasked(&other),
+    })
+    .await
+}
+
+/// Asks `proposer` to readmit `acceptor` with `disk`, or how far that is.
+pub async fn readmit(
+    cluster: &Cluster,
+    proposer: ProposerId,
+    acceptor: AcceptorId,
+    disk: DiskId,
+    timeout: Duration,
+) -> Result<Readmission, AskError> {
+    let request = rand::random();
+    let message = Message::Proposer(ToProposer::Readmit { request, acceptor, disk });
+    ask(cluster, proposer.into(), message, timeout, |answer| match answer {
+        ToClient::Readmission { request: answered, readmission } if answered == request => Some(readmission),
         other => ignore_unasked(&other),
     })
     .await

@@ -21,6 +21,7 @@ pub mod ask;
 mod client;
 mod driver;
 mod outcome;
+pub mod readmission;
 pub mod session;
 pub mod status;
 pub mod workload;

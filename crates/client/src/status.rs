@@ -179,6 +179,7 @@ fn state(status: &Status) -> State {
             formation: match status.formation {
                 Formation::Empty => "empty",
                 Formation::Prepared { .. } => "prepared",
+                Formation::Replaced { .. } => "replaced",
                 Formation::Open { .. } => "open",
             },
             cluster: status.formation.cluster().map(|cluster| cluster.to_string()),

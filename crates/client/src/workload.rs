@@ -47,6 +47,8 @@ pub struct Config {
     pub sessions: usize,
     /// How long new calls are begun.
     pub duration: Duration,
+    /// Answered calls after which none is begun, if that comes earlier.
+    pub calls: Option<u64>,
     /// What is called.
     pub mix: Mix,
     /// Keys in all; every client has at least one.
@@ -65,6 +67,7 @@ impl Default for Config {
             clients: 16,
             sessions: 0,
             duration: Duration::from_secs(10),
+            calls: None,
             mix: Mix { put: 50, get: 40 },
             keys: 1_000,
             value_bytes: 256,
@@ -142,7 +145,7 @@ pub async fn run(cluster: &Cluster, config: &Config, mut live: impl FnMut(&Secon
                 value_bytes: config.value_bytes.max(LABEL_BYTES),
                 writes: 0,
             };
-            tokio::spawn(actor.run(config.mix, until, Arc::clone(&recorder)))
+            tokio::spawn(actor.run(config.mix, until, config.calls, Arc::clone(&recorder)))
         })
         .collect();
     let all = join_all(running);
@@ -159,7 +162,7 @@ pub async fn run(cluster: &Cluster, config: &Config, mut live: impl FnMut(&Secon
         }
     };
     let actors = actors.into_iter().map(|actor| actor.expect("a client's task ends by itself")).collect();
-    let report = lock(&recorder).report(config);
+    let report = lock(&recorder).report(config, until.min(Instant::now()));
     Finished { report, actors, clients }
 }
 
@@ -183,8 +186,9 @@ impl Finished {
 }
 
 impl Actor {
-    async fn run(mut self, mix: Mix, until: Instant, recorder: Shared) -> Actor {
-        while Instant::now() < until {
+    async fn run(mut self, mix: Mix, until: Instant, calls: Option<u64>, recorder: Shared) -> Actor {
+        let enough = || calls.is_some_and(|calls| lock(&recorder).answered() >= calls);
+        while Instant::now() < until && !enough() {
             let key = self.random.random_range(0..self.ledger.len());
             let dice = self.random.random_range(0..100_u8);
             let begun = Instant::now();

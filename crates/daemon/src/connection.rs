@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use synod_protocol::NodeId;
+use synod_protocol::hello::Refused;
 use synod_protocol::link::{FrameReader, Link, Outbox};
 use synod_protocol::wire::{self, Payload};
 use tokio::sync::mpsc::UnboundedSender;
@@ -33,6 +34,8 @@ pub(crate) enum Event<M> {
     Writable { node: NodeId, connection: u64 },
     /// The process should end.
     Stop(&'static str),
+    /// Whoever dials us says that we must take part no more (S12).
+    Refused(Refused),
 }
 
 pub(crate) type Events<M> = UnboundedSender<Event<M>>;

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
+use synod_protocol::hello::{Refused, Standing};
 use synod_protocol::link::{self, Link};
 use synod_protocol::wire::Payload;
-use synod_protocol::{Cluster, ClusterId, NodeId};
+use synod_protocol::{Cluster, ClusterId, Incarnation, NodeId};
 use tokio::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
@@ -97,17 +98,43 @@ async fn connect(door: &Door, to: NodeId, address: &str) -> Result<Link, Trouble
         Heard::Member | Heard::Adopted(_) => Ok(link),
         Heard::Waiting => hold(door, to, link).await,
         Heard::NotFormed => Err(Trouble::new(format!(
-            "{to} is not formed: it votes on nothing; run `synod admin form` once every acceptor runs"
+            "{to} is not formed: it votes on nothing; run `synod admin form` once every acceptor runs; in a cluster that is \
+             formed already it lost its disk: run `synod admin readmit-acceptor`"
         ))),
         Heard::Foreign(theirs) => Err(foreign(door, to, theirs)),
-        Heard::RolledBack { from, to: back } => Err(Trouble {
-            why: format!(
-                "S12: {to}'s disk went back from position {from} to {back}: it has forgotten votes and isn't used; \
-                 stop it, wipe its data directory and readmit it"
-            ),
-            alarming: true,
-        }),
+        Heard::RolledBack { from: known, to: told } => {
+            let Standing { cluster, incarnation: disk, .. } = link.hello.standing;
+            let refused = cluster.map(|cluster| Refused::RolledBack {
+                refused_by: door.node,
+                cluster,
+                disk,
+                known,
+                told,
+            });
+            Err(stop(door, to, address, link, refused).await)
+        }
+        Heard::Replaced(Incarnation { since, disk: by }) => {
+            let Standing { cluster, incarnation: disk, .. } = link.hello.standing;
+            let refused =
+                cluster.map(|cluster| Refused::Replaced { refused_by: door.node, cluster, disk, by, since });
+            Err(stop(door, to, address, link, refused).await)
+        }
     }
+}
+
+/// Tells an acceptor whose disk was replaced, or went back, to stop (S12); it isn't used, whether it hears that or not.
+async fn stop(door: &Door, to: NodeId, address: &str, link: Link, refused: Option<Refused>) -> Trouble {
+    drop(link);
+    let Some(refused) = refused else {
+        return Trouble::new(format!(
+            "{to}'s disk went back to before its cluster was formed: it isn't used"
+        ));
+    };
+    let why = format!("{to} is told to stop: {refused}");
+    if let Err(error) = link::refuse(address, refused, door.hello_timeout()).await {
+        warn!(peer = %to, %address, %error, "could not tell it to stop; tells it again");
+    }
+    Trouble { why, alarming: true }
 }
 
 /// Keeps a link to an open acceptor ready until a quorum has told which cluster this is.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use synod_protocol::hello::{Hello, Refused, Standing};
 use synod_protocol::link::Own;
-use synod_protocol::{AcceptorId, Cluster, ClusterId, NodeId};
+use synod_protocol::{AcceptorId, Cluster, ClusterId, Incarnations, NodeId};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -71,6 +71,11 @@ impl Door {
     /// Notes what the role says of itself; to be called when nothing is unreleased.
     pub(crate) fn set_standing(&self, standing: Standing) {
         self.state().standing = standing;
+    }
+
+    /// Notes which acceptors' disks were replaced, as the role knows.
+    pub(crate) fn note_incarnations(&self, incarnations: &Incarnations) {
+        self.state().identity.note(incarnations);
     }
 
     /// Our own side of a handshake.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synod_protocol::hello::Standing;
-use synod_protocol::{AcceptorId, ClusterId, QuorumSystem};
+use synod_protocol::{AcceptorId, ClusterId, DiskId, Incarnation, Incarnations, QuorumSystem};
 
 /// What follows from an acceptor's hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) enum Heard {
     Foreign(ClusterId),
     /// Its disk went back.
     RolledBack { from: u64, to: u64 },
+    /// Its disk was replaced: another one counts.
+    Replaced(Incarnation),
 }
 
 /// What a process that dials acceptors knows of its cluster.
@@ -36,6 +38,8 @@ pub(crate) struct Identity {
     told: BTreeMap<AcceptorId, ClusterId>,
     /// What was seen of each incarnation's journal.
     seen: BTreeMap<(AcceptorId, u64), Seen>,
+    /// Which disks were replaced, as the role knows.
+    incarnations: Incarnations,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,11 +52,24 @@ struct Seen {
 
 impl Identity {
     pub(crate) fn new(quorums: QuorumSystem) -> Self {
-        Identity { quorums, adopted: None, told: BTreeMap::new(), seen: BTreeMap::new() }
+        Identity {
+            quorums,
+            adopted: None,
+            told: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            incarnations: Incarnations::default(),
+        }
     }
 
     pub(crate) fn adopted(&self) -> Option<ClusterId> {
         self.adopted
+    }
+
+    /// Notes which disks were replaced.
+    pub(crate) fn note(&mut self, incarnations: &Incarnations) {
+        if self.incarnations != *incarnations {
+            self.incarnations = incarnations.clone();
+        }
     }
 
     /// Weighs the hello of `acceptor`, which belongs to the cluster file.
@@ -66,6 +83,13 @@ impl Identity {
             return Heard::RolledBack { from: seen.highest, to };
         }
         seen.highest = position;
+        if let Some(row) = self.incarnations.get(acceptor)
+            && self.incarnations.is_older(acceptor, DiskId(incarnation))
+            && cluster.is_some()
+        {
+            self.told.remove(&acceptor);
+            return Heard::Replaced(row);
+        }
         let Some(cluster) = cluster else {
             self.told.remove(&acceptor);
             return Heard::NotFormed;
@@ -125,6 +149,23 @@ mod tests {
         assert_eq!(identity.heard(AcceptorId(1), told(Some(8), 2, 1)), Heard::Waiting);
         assert_eq!(identity.heard(AcceptorId(2), told(Some(7), 1, 1)), Heard::Waiting);
         assert_eq!(identity.heard(AcceptorId(3), told(Some(7), 1, 1)), Heard::Adopted(ClusterId(7)));
+    }
+
+    #[test]
+    fn s12_a_disk_that_was_replaced_is_refused_and_counts_for_no_cluster() {
+        use synod_protocol::{Ballot, ProposerId};
+        let mut identity = identity(3);
+        let since = Ballot { round: 4, proposer: ProposerId(1), life: 1 };
+        let row = Incarnation { since, disk: DiskId(6) };
+        let mut table = Incarnations::default();
+        table.note(AcceptorId(1), row);
+        assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 5, 1)), Heard::Waiting, "not known yet");
+        identity.note(&table);
+        assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 5, 1)), Heard::Replaced(row));
+        assert_eq!(identity.heard(AcceptorId(2), told(Some(7), 5, 1)), Heard::Waiting, "a1 counts no more");
+        assert_eq!(identity.heard(AcceptorId(1), told(None, 0, 0)), Heard::NotFormed, "an empty one waits");
+        assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 6, 1)), Heard::Adopted(ClusterId(7)));
+        assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 5, 9)), Heard::Replaced(row), "for good");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Duration, sleep};
 use tracing::{debug, warn};
 
-use crate::connection::{self, Events};
+use crate::connection::{self, Event, Events};
 use crate::door::Door;
 
 /// Handshakes under way, at most.
@@ -91,6 +91,10 @@ async fn take_in<M: Payload>(
             debug!(%peer, "caller connected");
             let why = connection::serve(&door, link, &events).await;
             debug!(%peer, %why, "caller gone");
+        }
+        Err(LinkError::Refused(refused)) if refused.stops(door.own().standing) => {
+            // The run loop has gone only when the process is about to end anyway.
+            let _ending = events.send(Event::Refused(refused));
         }
         // Someone who only looks whether the port is open, such as a health check.
         Err(LinkError::ClosedEarly) => debug!("a caller left before its hello"),

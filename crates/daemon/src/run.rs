@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use synod_protocol::role::{Effects, Persist, Role};
 use synod_protocol::wire::Payload;
-use synod_protocol::{Cluster, NodeId};
+use synod_protocol::{Cluster, NodeId, Slot, Value};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -169,6 +169,7 @@ where
             Event::Down { node, connection } => self.on_down(node, connection, effects),
             Event::Writable { node, connection } => self.peers.on_writable(node, connection),
             Event::Stop(why) => self.stop = Some(why),
+            Event::Refused(refused) => effects.halt(refused.to_string()),
         }
     }
 
@@ -207,6 +208,9 @@ where
         let persisted = noted.persisted;
         let released = released.map_err(|error| self.broken("make its records durable", &error))?;
         self.door.set_standing(self.role.standing());
+        if let Some(incarnations) = self.role.incarnations() {
+            self.door.note_incarnations(incarnations);
+        }
         let now = Instant::now();
         for order in released.timers {
             self.timers.apply(order, now);
@@ -268,5 +272,9 @@ impl<R, S: Persist<R>> Persist<R> for Noted<'_, S> {
     fn persist(&mut self, records: Vec<R>) -> Result<(), Self::Error> {
         self.persisted = true;
         self.storage.persist(records)
+    }
+
+    fn load(&mut self, slot: Slot) -> Result<Value, Self::Error> {
+        self.storage.load(slot)
     }
 }

@@ -6,6 +6,7 @@ mod adoption;
 mod batches;
 mod configuration;
 mod door;
+mod replaced;
 mod slow;
 
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,9 @@ use synod_protocol::link::{self, Flushed, Link, LinkError, Own};
 use synod_protocol::message::{Message, NotTaken, ToAcceptor, ToClient, ToLearner};
 use synod_protocol::role::{Delay, Effects, Misdirected, Persist, Role};
 use synod_protocol::wire::{self, Payload};
-use synod_protocol::{AcceptorId, ClientId, Cluster, ClusterId, LearnerId, NodeId, Slot};
+use synod_protocol::{
+    AcceptorId, ClientId, Cluster, ClusterId, DiskId, Incarnations, LearnerId, NodeId, Slot,
+};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -218,7 +221,7 @@ fn answers(from: NodeId, message: &ToAcceptor, effects: &mut Orders) -> Result<(
     match (message, from) {
         (ToAcceptor::QuorumRead { round }, NodeId::Learner(from)) => {
             effects.persist(*round);
-            effects.send(from, ToLearner::QuorumReadReply { round: *round, highest: Slot(*round) });
+            effects.send(from, quorum_read_reply(*round));
             Ok(())
         }
         (ToAcceptor::Status { request }, NodeId::Client(from)) => {
@@ -281,3 +284,8 @@ async fn answers_status(link: &mut Link, request: u64) -> bool {
 const CLIENT: ClientId = ClientId(11);
 const A1: AcceptorId = AcceptorId(1);
 const L1: LearnerId = LearnerId(1);
+
+fn quorum_read_reply(round: u64) -> ToLearner {
+    let (disk, incarnations) = (DiskId(1), Incarnations::default());
+    ToLearner::QuorumReadReply { round, highest: Slot(round), disk, incarnations }
+}

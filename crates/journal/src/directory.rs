@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use crate::{Disk, DiskFile, Error};
 
+pub mod read_only;
+
 const LOCK: &str = "LOCK";
 
 /// A directory that this process holds alone.
@@ -88,18 +90,22 @@ fn holder(lock: &mut File) -> String {
     }
 }
 
+fn names(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        // A name that isn't UTF-8 is none of the journal's.
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
 impl Disk for Directory {
     type File = RealFile;
 
     fn names(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            // A name that isn't UTF-8 is none of the journal's.
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        names(&self.path)
     }
 
     fn open(&mut self, name: &str) -> io::Result<RealFile> {

@@ -17,6 +17,8 @@ pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const HEAD_BYTES: usize = 80;
 /// The name of the file that is being prepared.
 pub(crate) const SPARE: &str = "spare";
+/// The name of the file that is kept for a full disk.
+pub(crate) const RESERVE: &str = "reserve";
 
 const HEAD_MAGIC: [u8; 8] = *b"SynodJrn";
 const ENTRY_MAGIC: [u8; 4] = *b"SyJe";

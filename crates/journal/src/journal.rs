@@ -11,6 +11,7 @@ use bytes::Bytes;
 use synod_planted::Bug;
 
 use crate::format::{Head, SPARE, align, segment_name};
+use crate::scan::{self, Place, Segment};
 use crate::segment::{self, Active, Plan};
 use crate::spare::Spare;
 use crate::staged::Staged;
@@ -32,6 +33,9 @@ pub struct Journal<D: Disk> {
     options: Options,
     active: Active<D::File>,
     spare: Spare<D::File>,
+    /// What the next segment is made of when there is no space for a spare.
+    reserve: Spare<D::File>,
+    reserve_bytes: u64,
     staged: Staged,
     /// The last batch that is synced.
     position: u64,
@@ -41,6 +45,10 @@ pub struct Journal<D: Disk> {
     kept: VecDeque<Kept>,
     /// The caller needs no batch below this one.
     needed_from: u64,
+    /// Where the last batch stands, if this process wrote it.
+    last_place: Option<Place>,
+    /// The older segment that was read last.
+    reading: Option<Segment<D::File>>,
     /// The failure that ended this journal.
     poison: Option<Error>,
 }
@@ -72,19 +80,23 @@ impl<D: Disk> Journal<D> {
         active: Active<D::File>,
         spare: Spare<D::File>,
         kept: Vec<Kept>,
-        position: u64,
+        (position, last_place): (u64, Option<Place>),
     ) -> Journal<D> {
         Journal {
             disk,
             options,
             active,
             spare,
+            reserve: Spare::reserve(),
+            reserve_bytes: 0,
             staged: Staged::new(),
             position,
             // Recovery starts only behind a seal or in a segment whose head is one.
             sealed_through: position,
             kept: kept.into(),
             needed_from: 0,
+            last_place,
+            reading: None,
             poison: None,
         }
     }
@@ -157,6 +169,49 @@ impl<D: Disk> Journal<D> {
         self.needed_from = self.needed_from.max(below_batch);
     }
 
+    /// Moves on to a new segment now, whatever room is left in this one, so that what was released can be dropped. The blob
+    /// tells the caller's state after the last synced batch. What is staged stays staged.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] leaves everything as it was. Any other error ends this journal.
+    pub fn move_on(&mut self, blob: &[u8]) -> Result<(), Error> {
+        self.check_poison()?;
+        let rolled = self.roll(blob, 0);
+        self.poison_on_failure(rolled)
+    }
+
+    /// From now on, [`Journal::prepare_step`] keeps a file of this size beside the next segment, for the day when the disk has no space
+    /// for one: a short segment is made of it, whose head lets go what was released.
+    pub fn keep_reserve(&mut self, bytes: u64) {
+        self.reserve_bytes = bytes;
+    }
+
+    /// How many segments it pays to drop by moving on: those that the next one's head will call unneeded; the one in use only when
+    /// it is more than half full, or moving on would gain nothing.
+    #[must_use]
+    pub fn droppable(&self) -> u64 {
+        let head = &self.active.head;
+        let half_full = self.active.free_bytes() * 2 < head.prepared_bytes;
+        let through = if half_full { u64::MAX } else { head.segment };
+        self.oldest_needed().min(through).saturating_sub(head.oldest_segment)
+    }
+
+    /// The records of a batch, read back from the disk. It must be one that is still needed: see [`Journal::release`].
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when what is there isn't what was written (I12). Any error ends this journal.
+    pub fn read(&mut self, place: Place) -> Result<Vec<Bytes>, Error> {
+        self.check_poison()?;
+        let read = self.read_batch(place);
+        self.poison_on_failure(read)
+    }
+
+    /// Where the last batch stands; nothing if an earlier process wrote it, and this one didn't have to write it again.
+    #[must_use]
+    pub fn last_place(&self) -> Option<Place> {
+        self.last_place
+    }
+
     /// The number of the last synced batch; 0 when there is none. It never falls, across restarts too.
     #[must_use]
     pub fn position(&self) -> u64 {
@@ -183,6 +238,18 @@ impl<D: Disk> Journal<D> {
         self.active.free_bytes().max(next)
     }
 
+    /// The largest batch (in bytes of the log) that the segment in use still takes.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        self.active.free_bytes()
+    }
+
+    /// How much of the next segment is prepared, in bytes.
+    #[must_use]
+    pub fn prepared_bytes(&self) -> u64 {
+        self.spare.ready_bytes()
+    }
+
     /// The disk, to look at.
     #[must_use]
     pub fn disk(&self) -> &D {
@@ -191,7 +258,7 @@ impl<D: Disk> Journal<D> {
 
     fn write_batch<B: AsRef<[u8]>>(&mut self, blob: impl FnOnce() -> B) -> Result<(), Error> {
         if !self.active.fits(align(self.staged.entry_bytes(), self.active.head.block_bytes)) {
-            self.roll(blob().as_ref())?;
+            self.roll(blob().as_ref(), self.staged.entry_bytes())?;
         }
         let number = self.position + 1;
         let Active { file, name, head, offset } = &mut self.active;
@@ -207,6 +274,7 @@ impl<D: Disk> Journal<D> {
                 )
                 .map_err(|source| Error::io("sync", name, source))?;
         }
+        self.last_place = Some(Place { batch: number, segment: head.segment, offset: *offset });
         *offset += align(self.staged.entry_bytes(), head.block_bytes);
         self.position = number;
         // The batch itself proves that those before it are synced.
@@ -219,16 +287,17 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Moves on to a new segment, whose head seals everything before it.
-    fn roll(&mut self, blob: &[u8]) -> Result<(), Error> {
+    fn roll(&mut self, blob: &[u8], entry_bytes: u64) -> Result<(), Error> {
         let plan = Plan {
             segment: self.active.head.segment + 1,
             next_batch: self.position + 1,
             oldest_segment: self.oldest_needed(),
             blob,
             carried: None,
-            entry_bytes: self.staged.entry_bytes(),
+            entry_bytes,
         };
-        let next = segment::create(&mut self.disk, &mut self.spare, &self.options, &plan)?;
+        let next =
+            segment::create(&mut self.disk, (&mut self.spare, &mut self.reserve), &self.options, &plan)?;
         self.kept.push_back(Kept::recovered(&self.active.head));
         self.active = next;
         self.sealed_through = self.position;
@@ -247,6 +316,19 @@ impl<D: Disk> Journal<D> {
             .fold(head.oldest_segment, u64::max)
     }
 
+    fn read_batch(&mut self, place: Place) -> Result<Vec<Bytes>, Error> {
+        let Active { file, name, head, .. } = &self.active;
+        if place.segment == head.segment {
+            return scan::read_batch(file, name, head, place);
+        }
+        let opened = match self.reading.take().filter(|opened| opened.head.segment == place.segment) {
+            Some(opened) => opened,
+            None => Segment::open(&mut self.disk, place.segment)?,
+        };
+        let Segment { file, name, head, .. } = self.reading.insert(opened);
+        scan::read_batch(file, name, head, place)
+    }
+
     fn drop_or_prepare(&mut self) -> Result<Preparation, Error> {
         let oldest = match synod_planted::is(Bug::SegmentDroppedEarly) {
             true => self.oldest_needed(),
@@ -260,7 +342,9 @@ impl<D: Disk> Journal<D> {
             return Ok(Preparation::Unfinished);
         }
         let Options { segment_bytes, prepare_step_bytes, .. } = self.options;
-        match self.spare.step(&mut self.disk, segment_bytes, prepare_step_bytes)? {
+        let reserved = self.reserve.step(&mut self.disk, self.reserve_bytes, prepare_step_bytes);
+        let prepared = self.spare.step(&mut self.disk, segment_bytes, prepare_step_bytes)?;
+        match reserved? && prepared {
             true => Ok(Preparation::Ready),
             false => Ok(Preparation::Unfinished),
         }
@@ -270,6 +354,7 @@ impl<D: Disk> Journal<D> {
     /// segment below the oldest one, whatever it holds, and drops it again.
     fn drop_segment(&mut self, kept: &Kept) -> Result<(), Error> {
         let name = segment_name(kept.segment);
+        self.reading = self.reading.take().filter(|opened| opened.head.segment != kept.segment);
         if !self.spare.is_absent() || kept.prepared_bytes != self.options.segment_bytes {
             return self.disk.remove(&name).map_err(|source| Error::io("remove", &name, source));
         }

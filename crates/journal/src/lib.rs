@@ -15,6 +15,7 @@
 //!           payload: for each record a 4-byte length and its bytes; zeros to the end of the block
 //!   seal    a header without payload: "synced through n"
 //! spare     the next segment while it is being prepared; its content never matters
+//! reserve   a small spare for a full disk; its content never matters
 //! LOCK      held by the process that has the directory open
 //! ```
 //!
@@ -58,3 +59,4 @@ pub use error::Error;
 pub use journal::{Journal, Preparation};
 pub use options::Options;
 pub use recovery::{Cut, Recovery, Replayed, Summary, Verdict};
+pub use scan::Place;

@@ -13,7 +13,7 @@ use synod_planted::Bug;
 
 use crate::format::{Head, segment_name, segment_of};
 use crate::journal::Kept;
-use crate::scan::{self, Batch, End, Segment};
+use crate::scan::{self, Batch, End, Place, Segment};
 use crate::segment::{self, Active, Carried, Plan};
 use crate::spare::Spare;
 use crate::staged::split;
@@ -33,8 +33,8 @@ pub enum Replayed {
     },
     /// A record of a batch.
     Record {
-        /// The batch.
-        batch: u64,
+        /// The batch it belongs to.
+        place: Place,
         /// Head and bodies as one.
         record: Bytes,
     },
@@ -127,7 +127,7 @@ impl<D: Disk> Recovery<D> {
                     return Ok(());
                 }
                 summary.records += batch.records;
-                replay_batch(&segment.name, batch, &mut replay)
+                replay_batch(&segment, batch, &mut replay)
             })?;
             summary.segments += 1;
             summary.last_head = Some(segment.blob.clone());
@@ -173,6 +173,8 @@ impl<D: Disk> Recovery<D> {
             carried: None,
             entry_bytes: 0,
         };
+        // A batch that is written again stands in another place.
+        let mut last = None;
         let active = match self.tail {
             Some(Tail { mut active, clean: true, final_seal, .. }) => {
                 // The seal is true, since it was written after a sync, but its own sync may have failed and left it in
@@ -183,17 +185,28 @@ impl<D: Disk> Recovery<D> {
                 }
                 active
             }
-            None => segment::create(&mut self.disk, &mut spare, &self.options, &plan)?,
+            None => {
+                segment::create(&mut self.disk, (&mut spare, &mut Spare::reserve()), &self.options, &plan)?
+            }
             Some(Tail { active, unsealed, clean: false, .. }) => {
                 plan.segment = active.head.segment + 1;
                 let forgets = synod_planted::is(Bug::OlderSegmentsForgotten);
                 plan.oldest_segment = if forgets { plan.segment } else { active.head.oldest_segment };
                 plan.carried = unsealed.as_ref().filter(|_| !synod_planted::is(Bug::TailNotRewritten));
                 self.kept.push(Kept::recovered(&active.head));
-                segment::create(&mut self.disk, &mut spare, &self.options, &plan)?
+                let active = segment::create(
+                    &mut self.disk,
+                    (&mut spare, &mut Spare::reserve()),
+                    &self.options,
+                    &plan,
+                )?;
+                let (segment, offset) = (active.head.segment, active.head.end());
+                last = plan.carried.map(|carried| Place { batch: carried.number, segment, offset });
+                active
             }
         };
-        Ok(Journal::started(self.disk, self.options, active, spare, self.kept, self.summary.batches))
+        let (kept, position) = (self.kept, self.summary.batches);
+        Ok(Journal::started(self.disk, self.options, active, spare, kept, (position, last)))
     }
 }
 
@@ -244,11 +257,13 @@ fn replay_head<F: DiskFile>(
     replay(head).map_err(|reason| refused(&segment.name, 0, reason))
 }
 
-fn replay_batch(
-    name: &str,
+fn replay_batch<F>(
+    segment: &Segment<F>,
     batch: &Batch,
     replay: &mut impl FnMut(Replayed) -> Verdict,
 ) -> Result<(), Error> {
+    let name = &segment.name;
+    let place = Place { batch: batch.number, segment: segment.head.segment, offset: batch.offset };
     let records = split(&batch.payload, batch.records).ok_or_else(|| {
         Error::damaged(
             name,
@@ -257,8 +272,7 @@ fn replay_batch(
         )
     })?;
     for record in records {
-        replay(Replayed::Record { batch: batch.number, record })
-            .map_err(|reason| refused(name, batch.offset, reason))?;
+        replay(Replayed::Record { place, record }).map_err(|reason| refused(name, batch.offset, reason))?;
     }
     Ok(())
 }

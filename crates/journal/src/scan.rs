@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::format::{BadHead, Entry, FORMAT, HEAD_BYTES, HEADER_BYTES, Head, align, segment_name};
 use crate::segment::Carried;
+use crate::staged::split;
 use crate::{Disk, DiskFile, Error};
 
 static ZEROS: [u8; 4096] = [0; 4096];
@@ -71,6 +72,67 @@ impl<F: DiskFile> Segment<F> {
         self.file.read_at(0, &mut content).map_err(|source| Error::io("read", &self.name, source))?;
         Ok(content)
     }
+}
+
+/// Where a batch stands in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub(crate) batch: u64,
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+}
+
+impl Place {
+    /// The number of the batch.
+    #[must_use]
+    pub fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    /// The segment it stands in.
+    #[must_use]
+    pub fn segment(&self) -> u64 {
+        self.segment
+    }
+
+    /// Where it starts, in bytes from the start of the segment's file.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
+/// Reads one batch back; nothing is believed that no checksum covers (I12).
+pub(crate) fn read_batch<F: DiskFile>(
+    file: &F,
+    name: &str,
+    head: &Head,
+    place: Place,
+) -> Result<Vec<Bytes>, Error> {
+    let Place { batch, offset, .. } = place;
+    let unreadable = |source| Error::io("read", name, source);
+    let damaged = |what: &str| Error::damaged(name, offset, format!("batch {batch} {what}"));
+    let mut header = [0; HEADER_BYTES];
+    file.read_at(offset, &mut header).map_err(unreadable)?;
+    let room = head.prepared_bytes.saturating_sub(offset + HEADER_BYTES as u64);
+    let (records, payload_bytes, payload_checksum) = match Entry::decode(&header, head.seed(offset)) {
+        Some(Entry::Batch { number, records, payload_bytes, payload_checksum })
+            if number == batch && payload_bytes <= room =>
+        {
+            (records, payload_bytes, payload_checksum)
+        }
+        Some(Entry::Batch { .. } | Entry::Seal { .. }) | None => {
+            return Err(damaged("was synced here, and is not here"));
+        }
+    };
+    let mut payload = vec![0; payload_bytes as usize];
+    file.read_at(offset + HEADER_BYTES as u64, &mut payload).map_err(unreadable)?;
+    let sound = xxh3_64_with_seed(&payload, head.seed(offset)) == payload_checksum
+        || synod_planted::is(Bug::ReadBackUnchecked);
+    if !sound {
+        return Err(damaged("was synced here, and its checksum does not match"));
+    }
+    split(&payload.into(), records).ok_or_else(|| damaged("does not add up, though its checksum matches"))
 }
 
 /// A batch whose checksum matches.

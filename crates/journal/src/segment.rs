@@ -82,7 +82,7 @@ pub(crate) struct Plan<'a> {
 /// after an error or a crash it is there whole or not at all.
 pub(crate) fn create<D: Disk>(
     disk: &mut D,
-    spare: &mut Spare<D::File>,
+    (spare, reserve): (&mut Spare<D::File>, &mut Spare<D::File>),
     options: &Options,
     plan: &Plan<'_>,
 ) -> Result<Active<D::File>, Error> {
@@ -104,7 +104,19 @@ pub(crate) fn create<D: Disk>(
     let room_for_carried = if synod_planted::is(Bug::CarriedBatchWithoutRoom) { 0 } else { carried_bytes };
     let needed_bytes = head.end() + room_for_carried + align(plan.entry_bytes, block) + block;
     head.prepared_bytes = needed_bytes.max(options.segment_bytes);
-    while !spare.step(disk, head.prepared_bytes, options.prepare_step_bytes)? {}
+    match prepare(disk, spare, head.prepared_bytes, options.prepare_step_bytes) {
+        // On a full disk a shorter segment will do: its head may be what lets older ones go.
+        Err(error)
+            if error.is_no_space() && spare.ready_bytes().max(reserve.ready_bytes()) >= needed_bytes =>
+        {
+            if spare.ready_bytes() < needed_bytes {
+                reserve.replace(disk, spare)?;
+                head.recycled = spare.is_recycled();
+            }
+            head.prepared_bytes = spare.ready_bytes() / block * block;
+        }
+        prepared => prepared?,
+    }
     let head_bytes = head.encode(plan.blob);
     let header = plan.carried.map(|carried| {
         let seed = head.seed(head.end());
@@ -127,4 +139,14 @@ pub(crate) fn create<D: Disk>(
         }
     };
     Ok(Active { file, name, head, offset: head.end() + carried_bytes })
+}
+
+fn prepare<D: Disk>(
+    disk: &mut D,
+    spare: &mut Spare<D::File>,
+    target_bytes: u64,
+    step_bytes: u64,
+) -> Result<(), Error> {
+    while !spare.step(disk, target_bytes, step_bytes)? {}
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, IoSlice};
 
 use synod_planted::Bug;
 
-use crate::format::SPARE;
+use crate::format::{RESERVE, SPARE};
 use crate::{Disk, DiskFile, Error};
 
 const CHUNK_BYTES: usize = 64 << 10;
@@ -17,6 +17,8 @@ static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
 #[derive(Debug)]
 pub(crate) struct Spare<F> {
+    /// [`SPARE`], or [`RESERVE`].
+    name: &'static str,
     file: Option<F>,
     /// So much from the start is written and synced.
     ready_bytes: u64,
@@ -26,7 +28,23 @@ pub(crate) struct Spare<F> {
 
 impl<F: DiskFile> Spare<F> {
     pub(crate) fn new() -> Spare<F> {
-        Spare { file: None, ready_bytes: 0, recycled: false }
+        Spare { name: SPARE, file: None, ready_bytes: 0, recycled: false }
+    }
+
+    /// A small one that is prepared early and kept for the day when the disk has no space for another.
+    pub(crate) fn reserve() -> Spare<F> {
+        Spare { name: RESERVE, file: None, ready_bytes: 0, recycled: false }
+    }
+
+    /// Takes the place of the spare, with whatever that has.
+    pub(crate) fn replace<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        spare: &mut Spare<F>,
+    ) -> Result<(), Error> {
+        disk.rename(RESERVE, SPARE).map_err(|source| Error::io("rename", RESERVE, source))?;
+        *spare = Spare { name: SPARE, ..std::mem::replace(self, Spare::reserve()) };
+        Ok(())
     }
 
     /// Size of the segment that can be made of it at once.
@@ -45,7 +63,7 @@ impl<F: DiskFile> Spare<F> {
 
     /// Takes over a file that has just been renamed to [`SPARE`], all of it written before.
     pub(crate) fn adopt(&mut self, file: F, bytes: u64) {
-        *self = Spare { file: Some(file), ready_bytes: bytes, recycled: true };
+        *self = Spare { name: SPARE, file: Some(file), ready_bytes: bytes, recycled: true };
     }
 
     /// Writes and syncs up to `step_bytes` more; returns whether `target_bytes` are ready.
@@ -58,10 +76,11 @@ impl<F: DiskFile> Spare<F> {
         if self.ready_bytes >= target_bytes {
             return Ok(true);
         }
-        let failed = |action| move |source| space_or_io(action, target_bytes, source);
+        let name = self.name;
+        let failed = |action| move |source| space_or_io(action, name, target_bytes, source);
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(disk.create(SPARE).map_err(failed("create"))?),
+            None => self.file.insert(disk.create(name).map_err(failed("create"))?),
         };
         let end = target_bytes.min(self.ready_bytes.saturating_add(step_bytes));
         write_zeros(file, self.ready_bytes, end).map_err(failed("write zeros to"))?;
@@ -81,7 +100,7 @@ impl<F: DiskFile> Spare<F> {
         let size = self.ready_bytes;
         // Whatever fails from here on, the file starts over from zeros if it is used at all.
         *self = Spare::new();
-        let failed = |action| move |source| space_or_io(action, size, source);
+        let failed = |action| move |source| space_or_io(action, SPARE, size, source);
         for (offset, bytes) in writes {
             file.write_at(*offset, &mut [IoSlice::new(bytes)]).map_err(failed("write the head of"))?;
         }
@@ -108,11 +127,11 @@ fn write_zeros<F: DiskFile>(file: &mut F, from: u64, end: u64) -> io::Result<()>
 }
 
 /// A full disk is no failure of the disk: the spare is not part of the log, and all of it is written again.
-fn space_or_io(action: &'static str, needed_bytes: u64, source: io::Error) -> Error {
+fn space_or_io(action: &'static str, name: &str, needed_bytes: u64, source: io::Error) -> Error {
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            Error::NoSpace { name: SPARE.to_owned(), needed_bytes }
+            Error::NoSpace { name: name.to_owned(), needed_bytes }
         }
-        _ => Error::io(action, SPARE, source),
+        _ => Error::io(action, name, source),
     }
 }

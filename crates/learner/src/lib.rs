@@ -24,7 +24,7 @@ use synod_protocol::hello::Standing;
 use synod_protocol::message::{LearnerStatus, Status, ToClient, ToLearner};
 use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
 use synod_protocol::tuning::Tuning;
-use synod_protocol::{Ballot, LearnerId, NodeId, ProposerId, QuorumSystem};
+use synod_protocol::{Ballot, Incarnations, LearnerId, NodeId, ProposerId, QuorumSystem};
 use synod_store::{MemoryStorage, StateMachine, Storage};
 use tracing::info;
 
@@ -34,7 +34,7 @@ use expiry::Idle;
 use forward::Forwarded;
 use log::Log;
 use outgoing::Outgoing;
-use reads::Reads;
+use reads::{Answer, Reads};
 
 /// What a learner is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -188,8 +188,8 @@ impl<S: Storage> Role for Learner<S> {
             (ToLearner::Fetched(fetched), NodeId::Acceptor(_) | NodeId::Learner(_)) => {
                 self.on_fetched(from, fetched, effects)?;
             }
-            (ToLearner::QuorumReadReply { round, highest }, NodeId::Acceptor(from)) => {
-                self.on_quorum_read_reply(from, round, highest);
+            (ToLearner::QuorumReadReply { round, highest, disk, incarnations }, NodeId::Acceptor(from)) => {
+                self.on_quorum_read_reply(Answer { from, round, highest, disk, incarnations })
             }
             (ToLearner::Refused { tag, reason }, NodeId::Proposer(from)) => {
                 self.on_refused(from, tag, reason, effects);
@@ -258,6 +258,10 @@ impl<S: Storage> Role for Learner<S> {
 
     fn standing(&self) -> Standing {
         Standing::default()
+    }
+
+    fn incarnations(&self) -> Option<&Incarnations> {
+        Some(self.reads.incarnations())
     }
 }
 

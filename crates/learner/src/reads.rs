@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use synod_planted::Bug;
-use synod_protocol::quorum::{Counted, Tally};
-use synod_protocol::{AcceptorId, ClientId, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, ClientId, DiskId, Incarnations, QuorumSystem, Slot};
 
 /// A linearizable read that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,9 +26,21 @@ pub(crate) struct Waiting {
 struct Round {
     /// Reads that had arrived before it began.
     reads: Vec<Waiting>,
-    tally: Tally,
-    /// The highest slot told so far.
-    highest: Slot,
+    /// What each acceptor told: its disk, and the highest slot.
+    answers: BTreeMap<AcceptorId, (DiskId, Slot)>,
+}
+
+/// An acceptor's answer to a round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) from: AcceptorId,
+    pub(crate) round: u64,
+    /// The highest slot that it voted on.
+    pub(crate) highest: Slot,
+    /// Its disk.
+    pub(crate) disk: DiskId,
+    /// Which disks were replaced, as far as it knows.
+    pub(crate) incarnations: Incarnations,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +50,8 @@ pub(crate) struct Reads {
     /// Number of the last round.
     round: u64,
     in_flight: Option<Round>,
+    /// Which disks were replaced (S12), as answers have told.
+    incarnations: Incarnations,
     /// Reads whose round is over, by the slot they wait for.
     unsettled: BTreeMap<Slot, Vec<Waiting>>,
     /// How many wait in all.
@@ -58,6 +71,7 @@ impl Reads {
             arrived: Vec::new(),
             round: if synod_planted::is(Bug::ReadRoundReusedAfterRestart) { 0 } else { life },
             in_flight: None,
+            incarnations: Incarnations::default(),
             unsettled: BTreeMap::new(),
             count: 0,
             most,
@@ -85,20 +99,20 @@ impl Reads {
     }
 
     /// Begins a round for all that have arrived, unless one is in flight; tells its number.
-    pub(crate) fn begin(&mut self, quorums: &QuorumSystem) -> Option<u64> {
+    pub(crate) fn begin(&mut self) -> Option<u64> {
         if self.in_flight.is_some() || self.arrived.is_empty() {
             return None;
         }
         self.round = self.round.wrapping_add(1);
         let reads = std::mem::take(&mut self.arrived);
-        self.in_flight = Some(Round { reads, tally: quorums.phase1_tally(), highest: Slot::ZERO });
+        self.in_flight = Some(Round { reads, answers: BTreeMap::new() });
         Some(self.round)
     }
 
     /// The round in flight, unless `acceptor` has answered it.
     pub(crate) fn round_without(&self, acceptor: AcceptorId) -> Option<u64> {
         let round = self.in_flight.as_ref()?;
-        (!round.tally.has(acceptor)).then_some(self.round)
+        (!round.answers.contains_key(&acceptor)).then_some(self.round)
     }
 
     /// The round in flight.
@@ -106,18 +120,35 @@ impl Reads {
         self.in_flight.as_ref().map(|_| self.round)
     }
 
-    /// Counts an answer; false if it is none to the round in flight, or was counted before.
-    pub(crate) fn answer(&mut self, from: AcceptorId, round: u64, highest: Slot) -> bool {
+    /// Which disks were replaced, as answers have told.
+    pub(crate) fn incarnations(&self) -> &Incarnations {
+        &self.incarnations
+    }
+
+    /// Counts an answer; false if it is none to the round in flight, was counted before, or comes from a disk that was replaced (S12).
+    pub(crate) fn answer(&mut self, answer: Answer, quorums: &QuorumSystem) -> bool {
+        let Answer { from, round, highest, disk, incarnations } = answer;
+        self.incarnations.merge(&incarnations);
+        let known = &self.incarnations;
+        let is_older =
+            |acceptor, disk| known.is_older(acceptor, disk) && !synod_planted::is(Bug::OlderReadReplyCounts);
         let Some(current) = self.in_flight.as_mut().filter(|_| round == self.round) else { return false };
-        match current.tally.count(from) {
-            Counted::Already => return false,
-            Counted::Waiting => current.highest = current.highest.max(highest),
-            Counted::JustReached => {
-                let slot = current.highest.max(highest);
-                let reads = self.in_flight.take().map_or_else(Vec::new, |round| round.reads);
-                if !reads.is_empty() {
-                    self.unsettled.entry(slot).or_default().extend(reads);
-                }
+        // Whoever was counted before its disk was known to be replaced is counted no more.
+        current.answers.retain(|acceptor, (disk, _)| !is_older(*acceptor, *disk));
+        let mut tally = quorums.phase1_tally();
+        for acceptor in current.answers.keys() {
+            tally.count(*acceptor);
+        }
+        if is_older(from, disk) || tally.has(from) {
+            return false;
+        }
+        tally.count(from);
+        current.answers.insert(from, (disk, highest));
+        if tally.reached() {
+            let round = self.in_flight.take().expect("it is the round that was answered");
+            let slot = round.answers.values().map(|(_, highest)| *highest).max().unwrap_or_default();
+            if !round.reads.is_empty() {
+                self.unsettled.entry(slot).or_default().extend(round.reads);
             }
         }
         true

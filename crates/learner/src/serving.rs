@@ -12,7 +12,7 @@ use synod_store::Storage;
 use tracing::{debug, warn};
 
 use crate::expiry::SWEEPS;
-use crate::reads::Waiting;
+use crate::reads::{Answer, Waiting};
 use crate::{Learner, Out, Timer};
 
 impl<S: Storage> Learner<S> {
@@ -103,15 +103,17 @@ impl<S: Storage> Learner<S> {
         self.outgoing.read_reply(client, ReadReply { id, slot: self.machine.applied(), outcome });
     }
 
-    pub(crate) fn on_quorum_read_reply(&mut self, from: AcceptorId, round: u64, highest: Slot) {
-        if !self.reads.answer(from, round, highest) {
+    pub(crate) fn on_quorum_read_reply(&mut self, answer: Answer) {
+        let (from, round) = (answer.from, answer.round);
+        if !self.reads.answer(answer, &self.config.quorums) {
             self.ignore_stale_quorum_read_reply(from, round);
         }
     }
 
-    /// An answer to an earlier round tells of a time before the reads of this one arrived (S10).
+    /// An answer to an earlier round tells of a time before the reads of this one arrived (S10); a replaced disk lacks what its successor
+    /// voted for (S12).
     fn ignore_stale_quorum_read_reply(&self, from: AcceptorId, round: u64) {
-        debug!(%from, round, "ignores an answer to another round, or a repeated one");
+        debug!(%from, round, "ignores an answer to another round, a repeated one, or one of a replaced disk");
     }
 
     pub(crate) fn answer_ready_reads(&mut self) {
@@ -122,7 +124,7 @@ impl<S: Storage> Learner<S> {
 
     /// Begins a round for the reads that have arrived, and sees that a timer watches it.
     pub(crate) fn begin_round(&mut self, effects: &mut Out) {
-        if let Some(round) = self.reads.begin(&self.config.quorums) {
+        if let Some(round) = self.reads.begin() {
             for acceptor in self.config.quorums.acceptors() {
                 effects.send(acceptor, ToAcceptor::QuorumRead { round });
             }

@@ -83,7 +83,10 @@ impl Proposer {
             self.heard_of(ballot);
         }
         info!(%ballot, "prepares");
-        self.phase = Phase::Preparing(Preparing::new(ballot));
+        let counted = self.replacement.filter(|_| !synod_planted::is(Bug::ReadmissionCountsReplaced));
+        let known = self.incarnations.clone();
+        let known = counted.map_or(known.clone(), |replacement| replacement.seat(ballot, known));
+        self.phase = Phase::Preparing(Preparing::new(ballot, known));
         for timer in [Timer::Probe, Timer::Stand, Timer::Heartbeat, Timer::Heal, Timer::Check] {
             effects.cancel_timer(timer);
         }
@@ -110,14 +113,17 @@ impl Proposer {
             return ignore_stale(from, "a promise of another ballot");
         }
         effects.set_timer(Timer::PrepareTimeout, Delay::exactly(self.config.tuning.election_timeout_ms));
+        self.incarnations.merge(&promise.incarnations);
         match preparing.take(from, promise, &self.config.quorums) {
+            Step::Older => ignore_stale(from, "a promise on a disk that was replaced (S12)"),
+            Step::AskAgain => self.ask_for_promises(effects),
             Step::AskMore(after) => effects.send(from, ToAcceptor::Prepare { ballot, after }),
             Step::Gap(after) => {
                 ignore_stale(from, "a chunk behind a lost one");
                 effects.send(from, ToAcceptor::Prepare { ballot, after });
             }
             Step::Waiting => {}
-            Step::Done(inheritance) => self.lead(ballot, inheritance, effects),
+            Step::Done(found) => self.lead(ballot, *found, effects),
         }
     }
 
@@ -130,6 +136,9 @@ impl Proposer {
         };
         if current != Some(ballot) || promised <= ballot {
             return ignore_stale(from, "a refusal of another ballot");
+        }
+        if self.replacement.is_some() && synod_planted::is(Bug::ReadmissionSurvivesNack) {
+            return;
         }
         info!(%ballot, %promised, %from, "gives way to a higher ballot");
         self.step_down(effects);

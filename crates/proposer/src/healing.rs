@@ -5,7 +5,7 @@
 //! `heal_bytes` each `heal_ms`. If a chosen value is held by no acceptor that answers, the leader must prepare again:
 //! [`Healing::missing_for`] tells how long that has been so. Pure state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synod_protocol::message::Fetched;
 use synod_protocol::{AcceptorId, QuorumSystem, Slot, Value};
@@ -44,6 +44,10 @@ pub struct Supply<'a> {
     pub retained: &'a dyn Fn(Slot) -> Option<Value>,
     /// The chosen prefix that the latest message to all acceptors stated.
     pub stated: Slot,
+    /// Slots below it are needed by nobody; an Accept that tells it makes acceptors hold them.
+    pub floor: Slot,
+    /// Acceptors whose disks are full, and who so can't be healed.
+    pub full: &'a BTreeSet<AcceptorId>,
     /// Bytes for one acceptor in one tick.
     pub bytes: u64,
     /// Ticks after which what was not answered is done again.
@@ -55,6 +59,11 @@ impl Healing {
     pub fn note_held(&mut self, acceptor: AcceptorId, held: Slot) {
         let known = self.held.entry(acceptor).or_default();
         *known = held.max(*known);
+    }
+
+    /// The held prefix that `acceptor` has told in this ballot.
+    pub fn held_of(&self, acceptor: AcceptorId) -> Slot {
+        self.held.get(&acceptor).copied().unwrap_or_default()
     }
 
     /// The held prefixes told in this ballot.
@@ -106,8 +115,8 @@ impl Healing {
         self.stated = [self.stated[1], supply.stated];
         let (mut remedies, mut lacking) = (Vec::new(), None::<Slot>);
         let mut behind = Slot(u64::MAX);
-        for acceptor in reachable {
-            let held = self.held.get(acceptor).copied().unwrap_or_default();
+        for acceptor in reachable.iter().filter(|acceptor| !supply.full.contains(acceptor)) {
+            let held = self.held.get(acceptor).copied().unwrap_or_default().max(supply.floor.previous());
             if held >= due {
                 self.under_way.remove(acceptor);
                 continue;

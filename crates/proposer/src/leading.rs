@@ -6,16 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use synod_planted::Bug;
 use synod_protocol::message::{Accept, Accepted, Chosen, Fetch, ToAcceptor, ToLearner};
 use synod_protocol::tuning::Tuning;
 use synod_protocol::value::Entry;
-use synod_protocol::{AcceptorId, Ballot, LearnerId, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, Ballot, DiskId, Incarnations, LearnerId, QuorumSystem, Slot};
 use tracing::{debug, info};
 
-use crate::Out;
+use crate::floor::Reports;
 use crate::healing::{Healing, Remedy, Supply};
+use crate::phase::Found;
 use crate::pipeline::Pipeline;
-use crate::safe_value::Inheritance;
+use crate::readmission::{Readmitting, Replacement};
+use crate::{Out, ignore_stale};
 
 /// Checks without a learner after which a leader steps down.
 const LONELY_CHECKS: u64 = 5;
@@ -29,6 +32,10 @@ pub struct Leading {
     pub pipeline: Pipeline,
     /// Acceptors that are behind.
     pub healing: Healing,
+    /// The readmission that this ballot was begun for.
+    pub readmitting: Option<Readmitting>,
+    /// Which disks were replaced, as Phase 1 found: their votes don't count (S12).
+    incarnations: Incarnations,
     /// Acceptors that have answered in this ballot since the last check.
     heard: BTreeSet<AcceptorId>,
     /// Acceptors that had answered in the period before the last check.
@@ -39,6 +46,14 @@ pub struct Leading {
     stated: Slot,
     /// The last slot streamed to the learners.
     streamed: Slot,
+    /// Slots below it are needed by nobody (S11); never falls, never above the chosen prefix + 1.
+    floor: Slot,
+    /// The highest floor that an acceptor has told in this ballot.
+    told_floor: Slot,
+    /// The chosen prefix below a floor that was told, and for how many rounds of healing it has been there.
+    overtaken: Option<(Slot, u64)>,
+    /// Acceptors whose disks are full.
+    full: BTreeSet<AcceptorId>,
 }
 
 /// Why a leader should stop leading.
@@ -52,18 +67,40 @@ pub enum Unfit {
 
 impl Leading {
     /// The leadership of `ballot`, with what its Phase 1 found.
-    pub fn new(ballot: Ballot, inheritance: Inheritance) -> Leading {
-        let chosen = inheritance.chosen;
+    pub fn new(ballot: Ballot, found: Found, replacement: Option<Replacement>) -> Leading {
+        let (chosen, floor) = (found.inheritance.chosen, found.inheritance.floor);
+        assert!(floor <= chosen.next(), "S11: floor {floor}, but chosen up to {chosen}");
+        let known = found.incarnations.clone();
+        let incarnations = replacement.map_or(known.clone(), |replacement| replacement.seat(ballot, known));
         Leading {
             ballot,
-            pipeline: Pipeline::new(inheritance),
+            readmitting: replacement.map(|replacement| Readmitting::new(ballot, replacement, &found)),
+            pipeline: Pipeline::new(found.inheritance),
             healing: Healing::default(),
+            incarnations,
             heard: BTreeSet::new(),
             heard_before: BTreeSet::new(),
             lonely: 0,
             stated: Slot::ZERO,
             streamed: chosen,
+            floor,
+            told_floor: floor,
+            overtaken: None,
+            full: BTreeSet::new(),
         }
+    }
+
+    /// Which disks were replaced, as Phase 1 found.
+    pub fn incarnations(&self) -> &Incarnations {
+        &self.incarnations
+    }
+
+    /// Whether `disk` was replaced as the disk of `acceptor`, as Phase 1 found (S12).
+    pub fn is_older(&self, acceptor: AcceptorId, disk: DiskId) -> bool {
+        let readmitted = self.readmitting.as_ref().is_some_and(|now| now.replacement().acceptor == acceptor);
+        let counted_by_mistake = synod_planted::is(Bug::OlderVoteCounts)
+            || (synod_planted::is(Bug::ReadmissionUnseated) && readmitted);
+        self.incarnations.is_older(acceptor, disk) && !counted_by_mistake
     }
 
     /// Votes, or an answer to a heartbeat, of this ballot.
@@ -74,11 +111,47 @@ impl Leading {
         quorums: &QuorumSystem,
         tuning: &Tuning,
     ) {
+        if self.is_older(from, accepted.disk) {
+            return ignore_stale(from, "votes on a disk that was replaced (S12: they don't count)");
+        }
         self.heard.insert(from);
         self.healing.note_held(from, accepted.held);
+        match accepted.full {
+            true => self.full.insert(from),
+            false => self.full.remove(&from),
+        };
         self.pipeline.count_votes(from, accepted);
+        self.told_floor = self.told_floor.max(accepted.floor);
+        self.set_floor(self.floor);
         let (by_all, by_quorum) = (self.healing.held_by_all(quorums), self.healing.held_by_quorum(quorums));
-        self.pipeline.forget(by_all, by_quorum, tuning);
+        // What lies below the floor is needed by no acceptor, though it may not know so yet.
+        let unneeded = self.floor.previous().min(self.streamed);
+        self.pipeline.forget(by_all.max(unneeded), by_quorum, tuning);
+    }
+
+    /// First slot that acceptors need to keep.
+    pub fn floor(&self) -> Slot {
+        self.floor
+    }
+
+    /// Acceptors whose disks are full.
+    pub fn full(&self) -> impl Iterator<Item = AcceptorId> {
+        self.full.iter().copied()
+    }
+
+    /// Whether a Phase-2 quorum may have room for new votes.
+    pub fn has_room(&self, quorums: &QuorumSystem) -> bool {
+        quorums.is_phase2(&quorums.acceptors().filter(|acceptor| !self.full.contains(acceptor)).collect())
+    }
+
+    /// Raises the floor as far as the learners' reports allow.
+    pub fn raise_floor(&mut self, reports: &Reports) {
+        self.set_floor(reports.floor(self.floor, self.pipeline.chosen()));
+    }
+
+    /// A floor that an acceptor told is as true as one from reports; but what this ballot hasn't chosen isn't below its floor.
+    fn set_floor(&mut self, floor: Slot) {
+        self.floor = floor.max(self.told_floor.min(self.pipeline.chosen().next()));
     }
 
     /// What this batch made ready: new slots to the acceptors, chosen ones to the learners.
@@ -89,7 +162,7 @@ impl Leading {
         tuning: &Tuning,
         effects: &mut Out,
     ) {
-        let fresh = self.pipeline.fill(quorums, tuning);
+        let fresh = if self.has_room(quorums) { self.pipeline.fill(quorums, tuning) } else { Vec::new() };
         if !fresh.is_empty() {
             self.state_to_all(&fresh, quorums, effects);
         }
@@ -112,7 +185,8 @@ impl Leading {
     }
 
     fn send_accept(&self, to: AcceptorId, entries: Vec<Entry>, effects: &mut Out) {
-        let accept = Accept { ballot: self.ballot, chosen: self.pipeline.chosen(), entries };
+        let (ballot, chosen, floor) = (self.ballot, self.pipeline.chosen(), self.floor);
+        let accept = Accept { ballot, chosen, floor, entries };
         effects.send(to, ToAcceptor::Accept(accept));
     }
 
@@ -144,18 +218,30 @@ impl Leading {
             debug!(ballot = %self.ballot, %acceptor, slots = entries.len(), "sends again");
             self.send_accept(acceptor, entries, effects);
         }
+        if let Some(readmitting) = &self.readmitting {
+            readmitting.ask(quorums, effects);
+        }
     }
 
-    /// One round of healing; true when a chosen value that an acceptor needs is held by none that answers.
+    /// One round of healing; true when a chosen value that an acceptor needs is held by none that answers, or when an acceptor has
+    /// dropped slots that this ballot can't get chosen: higher Phase 1s will tell that they are.
     pub fn heal(&mut self, quorums: &QuorumSystem, tuning: &Tuning, effects: &mut Out) -> bool {
         let reachable: Vec<AcceptorId> = quorums
             .acceptors()
             .filter(|id| self.heard.contains(id) || self.heard_before.contains(id))
             .collect();
+        let chosen = self.pipeline.chosen();
+        self.overtaken = match self.overtaken {
+            _ if self.told_floor <= chosen.next() => None,
+            Some((at, rounds)) if at == chosen => Some((at, rounds + 1)),
+            Some(_) | None => Some((chosen, 0)),
+        };
         let pipeline = &self.pipeline;
         let supply = Supply {
             retained: &|slot| pipeline.retained(slot).cloned(),
             stated: self.stated,
+            floor: self.floor,
+            full: &self.full,
             bytes: tuning.heal_bytes,
             patience_ticks: tuning.resend_ms.div_ceil(tuning.heal_ms),
         };
@@ -171,12 +257,14 @@ impl Leading {
                 }
             }
         }
-        self.healing.missing_for() * tuning.heal_ms > tuning.election_timeout_ms
+        let rounds = self.overtaken.map_or(0, |(_, rounds)| rounds).max(self.healing.missing_for());
+        rounds * tuning.heal_ms > tuning.election_timeout_ms
     }
 
     /// Once an election timeout: whether this leader still should lead.
     pub fn check(&mut self, learners: &BTreeSet<LearnerId>, quorums: &QuorumSystem) -> Result<(), Unfit> {
         self.heard_before = std::mem::take(&mut self.heard);
+        self.readmitting.iter_mut().for_each(Readmitting::check);
         if !quorums.is_phase2(&self.heard_before) {
             return Err(Unfit::NoQuorum);
         }

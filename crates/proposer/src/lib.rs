@@ -3,13 +3,17 @@
 //! It probes the acceptors until a Phase-1 quorum calls the leader silent, runs Phase 1 once, and then leads: assigns slots,
 //! batches, pipelines, counts votes, streams what is chosen to the learners, heals acceptors that missed slots. It never
 //! looks into values and never talks to other proposers. Upholds S4 ([`safe_value`]), S5 (a ballot belongs to one life and
-//! one leadership) and S6 ([`pipeline`]). Absent on purpose: sessions (learners' and clients'), truncation, files, clocks.
+//! one leadership) S6
+//! ([`pipeline`]) and S11 ([`floor`]). Absent on purpose: sessions (learners' and clients'), files, clocks.
 
 mod election;
+pub mod floor;
 pub mod healing;
 pub mod leading;
 pub mod phase;
 pub mod pipeline;
+pub mod readmission;
+mod requests;
 pub mod safe_value;
 
 use std::collections::BTreeSet;
@@ -17,18 +21,17 @@ use std::collections::BTreeSet;
 use synod_planted::Bug;
 use synod_protocol::cluster::Cluster;
 use synod_protocol::hello::Standing;
-use synod_protocol::message::{
-    Accepted, Fetched, NotTaken, PhaseName, Propose, ProposerStatus, Status, ToAcceptor, ToClient, ToLearner,
-    ToProposer,
-};
+use synod_protocol::message::{Accepted, Fetched, NotTaken, ToAcceptor, ToProposer};
 use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
 use synod_protocol::tuning::Tuning;
-use synod_protocol::{AcceptorId, Ballot, ClientId, LearnerId, NodeId, ProposerId, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, Ballot, Incarnations, LearnerId, NodeId, ProposerId, QuorumSystem};
 use tracing::{debug, info, warn};
 
+use floor::Reports;
 use leading::{Leading, Unfit};
-use phase::{Preparing, Probing};
-use safe_value::Inheritance;
+use phase::{Found, Preparing, Probing};
+use readmission::Replacement;
+use requests::refuse;
 
 /// What a proposer is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +42,8 @@ pub struct Config {
     pub life: u64,
     /// The acceptors and their quorums.
     pub quorums: QuorumSystem,
+    /// The configured learners, whose reports raise the floor (S11).
+    pub learners: BTreeSet<LearnerId>,
     /// Timeouts and limits.
     pub tuning: Tuning,
 }
@@ -46,7 +51,13 @@ pub struct Config {
 impl Config {
     /// The part of a cluster file that proposer `id` needs; `life` must be drawn at random for each start.
     pub fn new(id: ProposerId, life: u64, cluster: &Cluster) -> Config {
-        Config { id, life, quorums: cluster.quorums.clone(), tuning: cluster.tuning.clone() }
+        Config {
+            id,
+            life,
+            quorums: cluster.quorums.clone(),
+            learners: cluster.learners.keys().copied().collect(),
+            tuning: cluster.tuning.clone(),
+        }
     }
 }
 
@@ -93,6 +104,12 @@ pub struct Proposer {
     leader_alive: bool,
     /// Learners that are connected and have subscribed.
     learners: BTreeSet<LearnerId>,
+    /// What the configured learners have synced and pinned.
+    reports: Reports,
+    /// Which disks were replaced (S12), as promises have told in this life.
+    incarnations: Incarnations,
+    /// The disk that the current ballot was begun to readmit.
+    replacement: Option<Replacement>,
 }
 
 impl Proposer {
@@ -101,7 +118,9 @@ impl Proposer {
         if synod_planted::is(Bug::BallotReusedAfterRestart) {
             config.life = 0;
         }
+        let reports = Reports::new(config.learners.clone());
         Proposer {
+            reports,
             config,
             phase: Phase::Probing(Probing::after(0)),
             probes: 0,
@@ -109,6 +128,8 @@ impl Proposer {
             highest_ballot: Ballot::NONE,
             leader_alive: false,
             learners: BTreeSet::new(),
+            incarnations: Incarnations::default(),
+            replacement: None,
         }
     }
 
@@ -128,9 +149,12 @@ impl Proposer {
         }
     }
 
-    fn lead(&mut self, ballot: Ballot, inheritance: Inheritance, effects: &mut Out) {
-        let leading = Box::new(Leading::new(ballot, inheritance));
+    fn lead(&mut self, ballot: Ballot, found: Found, effects: &mut Out) {
+        let leading = Box::new(Leading::new(ballot, found, self.replacement));
         leading.announce();
+        if let Some(readmitting) = &leading.readmitting {
+            readmitting.ask(&self.config.quorums, effects);
+        }
         self.phase = Phase::Leading(leading);
         let tuning = &self.config.tuning;
         effects.cancel_timer(Timer::PrepareTimeout);
@@ -142,6 +166,7 @@ impl Proposer {
 
     fn heartbeat(&mut self, effects: &mut Out) {
         if let Phase::Leading(leading) = &mut self.phase {
+            leading.raise_floor(&self.reports);
             leading.heartbeat(&self.learners, &self.config.quorums, effects);
             effects.set_timer(Timer::Heartbeat, Delay::exactly(self.config.tuning.heartbeat_ms));
         }
@@ -150,6 +175,7 @@ impl Proposer {
     /// Leaves Phase 1 or the lead. What waits is refused; what is in flight stays unknown to this proposer.
     fn step_down(&mut self, effects: &mut Out) {
         let old = std::mem::replace(&mut self.phase, Phase::Probing(Probing::after(self.probes)));
+        self.replacement = None;
         for timer in [Timer::Resend, Timer::PrepareTimeout, Timer::Heartbeat, Timer::Heal, Timer::Check] {
             effects.cancel_timer(timer);
         }
@@ -178,38 +204,15 @@ impl Proposer {
 
     fn on_fetched(&mut self, from: AcceptorId, fetched: Fetched) {
         match &mut self.phase {
-            Phase::Leading(leading) => leading.healing.take_fetched(from, fetched),
+            Phase::Leading(leading) => {
+                if synod_planted::is(Bug::ChosenPrefixFromHearsay) {
+                    leading.pipeline.believe(fetched.held);
+                }
+                leading.healing.take_fetched(from, fetched);
+            }
             Phase::Probing(_) | Phase::Preparing(_) => {
                 ignore_stale(from, "values fetched for an earlier lead")
             }
-        }
-    }
-
-    fn on_propose(&mut self, from: NodeId, propose: &Propose, effects: &mut Out) {
-        let taken = match &mut self.phase {
-            Phase::Leading(leading) => {
-                leading.pipeline.enqueue(from, propose.tag, &propose.commands, &self.config.tuning)
-            }
-            Phase::Probing(_) | Phase::Preparing(_) => Err(NotTaken::NotLeader { leader: self.leader() }),
-        };
-        if let Err(reason) = taken {
-            refuse(from, propose.tag, reason, effects);
-        }
-    }
-
-    fn on_subscribe(&mut self, from: LearnerId, next: Slot, effects: &mut Out) {
-        if self.learners.insert(from) {
-            debug!(learner = %from, %next, "subscribed");
-        }
-        if let Phase::Leading(leading) = &self.phase {
-            let chosen = leading.chosen_from(next, self.config.tuning.chunk_bytes);
-            effects.send(from, ToLearner::Chosen(chosen));
-        }
-    }
-
-    fn on_settle(&mut self, slot: Slot) {
-        if let Phase::Leading(leading) = &mut self.phase {
-            leading.pipeline.settle(slot, &self.config.tuning);
         }
     }
 
@@ -236,41 +239,6 @@ impl Proposer {
             self.step_down(effects);
             self.prepare(effects);
         }
-    }
-
-    fn on_status(&self, from: ClientId, request: u64, effects: &mut Out) {
-        let mut status = ProposerStatus {
-            phase: PhaseName::Probing,
-            ballot: self.highest_ballot,
-            chosen: Slot::ZERO,
-            in_flight: 0,
-            queued_bytes: 0,
-            retained_bytes: 0,
-            learners: self.learners.iter().copied().collect(),
-            held: Vec::new(),
-        };
-        match &self.phase {
-            Phase::Probing(_) => {}
-            Phase::Preparing(_) => status.phase = PhaseName::Preparing,
-            Phase::Leading(leading) => {
-                status.phase = PhaseName::Leading;
-                status.ballot = leading.ballot;
-                status.chosen = leading.pipeline.chosen();
-                status.in_flight = leading.pipeline.in_flight() as u64;
-                status.queued_bytes = leading.pipeline.waiting_bytes();
-                status.retained_bytes = leading.pipeline.retained_bytes();
-                status.held = leading.healing.held().collect();
-            }
-        }
-        effects.send(from, ToClient::Status { request, status: Status::Proposer(status) });
-    }
-}
-
-fn refuse(from: NodeId, tag: u64, reason: NotTaken, effects: &mut Out) {
-    match from {
-        NodeId::Client(client) => effects.send(client, ToClient::Refused { tag, reason }),
-        NodeId::Learner(learner) => effects.send(learner, ToLearner::Refused { tag, reason }),
-        NodeId::Acceptor(_) | NodeId::Proposer(_) => unreachable!("proposals of {from} are misdirected"),
     }
 }
 
@@ -306,10 +274,14 @@ impl Role for Proposer {
             (ToProposer::Propose(propose), NodeId::Client(_) | NodeId::Learner(_)) => {
                 self.on_propose(from, &propose, effects);
             }
-            (ToProposer::Subscribe { next, synced: _, pinned: _ }, NodeId::Learner(from)) => {
-                self.on_subscribe(from, next, effects)
+            (ToProposer::Subscribe { next, synced, pinned }, NodeId::Learner(from)) => {
+                self.on_subscribe(from, next, synced, pinned, effects);
             }
             (ToProposer::Settle { slot }, NodeId::Learner(_)) => self.on_settle(slot),
+            (ToProposer::Admitted(admitted), NodeId::Acceptor(from)) => self.on_admitted(from, admitted),
+            (ToProposer::Readmit { request, acceptor, disk }, NodeId::Client(from)) => {
+                self.on_readmit(from, request, Replacement { acceptor, disk }, effects);
+            }
             (ToProposer::Status { request }, NodeId::Client(from)) => self.on_status(from, request, effects),
             (
                 ToProposer::Promise(_)
@@ -320,6 +292,8 @@ impl Role for Proposer {
                 | ToProposer::Propose(_)
                 | ToProposer::Subscribe { .. }
                 | ToProposer::Settle { .. }
+                | ToProposer::Admitted(_)
+                | ToProposer::Readmit { .. }
                 | ToProposer::Status { .. },
                 from,
             ) => return Err(Misdirected::new(from, "another role sends this message")),
@@ -357,6 +331,7 @@ impl Role for Proposer {
         match (peer, up) {
             (NodeId::Learner(learner), false) => {
                 self.learners.remove(&learner);
+                self.reports.unpin(learner);
             }
             (NodeId::Acceptor(acceptor), true) => {
                 if let Phase::Preparing(preparing) = &self.phase
@@ -382,6 +357,10 @@ impl Role for Proposer {
 
     fn standing(&self) -> Standing {
         Standing::default()
+    }
+
+    fn incarnations(&self) -> Option<&Incarnations> {
+        Some(&self.incarnations)
     }
 }
 

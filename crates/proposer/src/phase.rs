@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use synod_planted::Bug;
 use synod_protocol::message::Promise;
-use synod_protocol::{AcceptorId, Ballot, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, Ballot, DiskId, Incarnations, QuorumSystem, Slot};
 
 use crate::safe_value::{Inheritance, Report, inherit};
 
@@ -73,11 +73,25 @@ impl Probing {
 pub struct Preparing {
     /// The ballot.
     pub ballot: Ballot,
+    /// Which disks were replaced (S12): what was known before, what a readmission at this ballot adds, what the promises tell.
+    incarnations: Incarnations,
     reports: BTreeMap<AcceptorId, Progress>,
+}
+
+/// What Phase 1 found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What must be proposed, and from where on new values go.
+    pub inheritance: Inheritance,
+    /// Which disks were replaced: only votes of the others count in this ballot (S12).
+    pub incarnations: Incarnations,
+    /// The highest floor told: what lies below it is kept by few, and needed by nobody.
+    pub floor: Slot,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Progress {
+    disk: DiskId,
     report: Report,
     /// Every vote above the report's held prefix and up to here has been told, but for slots known chosen by others' reports.
     covered: Slot,
@@ -93,15 +107,19 @@ pub enum Step {
     /// This acceptor is complete; wait for others.
     Waiting,
     /// A Phase-1 quorum is complete.
-    Done(Inheritance),
+    Done(Box<Found>),
+    /// This acceptor's disk was replaced since: it isn't counted (S12).
+    Older,
+    /// Another acceptor's disk, whose promise was counted, turns out to be replaced: everybody must be asked again.
+    AskAgain,
     /// A chunk that leaves a gap (an earlier one was lost): dropped; ask again from this slot.
     Gap(Slot),
 }
 
 impl Preparing {
     /// Phase 1 of `ballot`, before any promise.
-    pub fn new(ballot: Ballot) -> Preparing {
-        Preparing { ballot, reports: BTreeMap::new() }
+    pub fn new(ballot: Ballot, incarnations: Incarnations) -> Preparing {
+        Preparing { ballot, incarnations, reports: BTreeMap::new() }
     }
 
     /// The slot above which the next chunk of `acceptor` is wanted; nothing when it is complete.
@@ -120,8 +138,12 @@ impl Preparing {
 
     /// Takes in a chunk for this ballot. Repeated and reordered chunks are harmless: votes can't change at a promised ballot.
     pub fn take(&mut self, from: AcceptorId, promise: Promise, quorums: &QuorumSystem) -> Step {
+        if let Some(step) = self.weigh_disk(from, &promise) {
+            return step;
+        }
         let known_chosen = self.known_chosen();
         let progress = self.reports.entry(from).or_insert_with(|| Progress {
+            disk: promise.disk,
             report: Report { floor: promise.floor, held: promise.held, votes: BTreeMap::new() },
             covered: promise.held,
             complete: false,
@@ -137,10 +159,32 @@ impl Preparing {
         if !progress.complete {
             return Step::AskMore(progress.covered.max(self.known_chosen()));
         }
-        self.finish(quorums).map_or(Step::Waiting, Step::Done)
+        self.finish(quorums).map_or(Step::Waiting, |found| Step::Done(Box::new(found)))
     }
 
-    fn finish(&self, quorums: &QuorumSystem) -> Option<Inheritance> {
+    /// Takes in what the sender knows of replaced disks; what follows for this promise, if it can't just be counted (S12).
+    fn weigh_disk(&mut self, from: AcceptorId, promise: &Promise) -> Option<Step> {
+        if synod_planted::is(Bug::OlderPromiseCounts) {
+            return None;
+        }
+        self.incarnations.merge(&promise.incarnations);
+        let incarnations = &self.incarnations;
+        let older = |acceptor: &AcceptorId, progress: &Progress| {
+            incarnations.is_older(*acceptor, progress.disk)
+                || (*acceptor == from && progress.disk != promise.disk)
+        };
+        if self.incarnations.is_older(from, promise.disk) {
+            Some(Step::Older)
+        } else if self.reports.iter().any(|(acceptor, progress)| older(acceptor, progress)) {
+            // What it held may be why others were asked for less. Asked again they tell at least the same: they have promised.
+            self.reports.clear();
+            Some(Step::AskAgain)
+        } else {
+            None
+        }
+    }
+
+    fn finish(&self, quorums: &QuorumSystem) -> Option<Found> {
         let complete = || {
             self.reports
                 .iter()
@@ -154,8 +198,13 @@ impl Preparing {
         } else {
             self.known_chosen()
         };
+        let floor = reports.clone().map(|report| report.floor).max().unwrap_or(Slot::FIRST);
         let too_few = synod_planted::is(Bug::PromisesOfTooFew) && members.len() + 1 >= quorums.phase1();
-        (quorums.is_phase1(&members) || too_few).then(|| inherit(known, reports))
+        (quorums.is_phase1(&members) || too_few).then(|| Found {
+            inheritance: inherit(known, reports),
+            incarnations: self.incarnations.clone(),
+            floor,
+        })
     }
 }
 
@@ -185,6 +234,8 @@ mod tests {
         let upto = Slot(slots.last().copied().unwrap_or(after));
         Promise {
             ballot: ballot(2),
+            disk: DiskId(1),
+            incarnations: Incarnations::default(),
             floor: Slot(1),
             held: Slot(held),
             after: Slot(after),
@@ -196,20 +247,22 @@ mod tests {
 
     #[test]
     fn s4_a_capped_promise_is_asked_for_the_rest_before_it_counts() {
-        let mut preparing = Preparing::new(ballot(2));
+        let mut preparing = Preparing::new(ballot(2), Incarnations::default());
         assert_eq!(preparing.take(AcceptorId(1), promise(0, 0, &[], true), &quorums()), Step::Waiting);
         let step = preparing.take(AcceptorId(2), promise(0, 0, &[1, 2], false), &quorums());
         assert_eq!(step, Step::AskMore(Slot(2)));
-        let Step::Done(inheritance) = preparing.take(AcceptorId(2), promise(0, 2, &[3], true), &quorums())
-        else {
+        let Step::Done(found) = preparing.take(AcceptorId(2), promise(0, 2, &[3], true), &quorums()) else {
             panic!("a quorum is complete");
         };
-        assert_eq!(inheritance.entries.iter().map(|entry| entry.slot.0).collect::<Vec<_>>(), vec![1, 2, 3]);
+        assert_eq!(
+            found.inheritance.entries.iter().map(|entry| entry.slot.0).collect::<Vec<_>>(),
+            vec![1, 2, 3]
+        );
     }
 
     #[test]
     fn s4_a_chunk_after_a_lost_one_does_not_count() {
-        let mut preparing = Preparing::new(ballot(2));
+        let mut preparing = Preparing::new(ballot(2), Incarnations::default());
         preparing.take(AcceptorId(1), promise(0, 0, &[], true), &quorums());
         let step = preparing.take(AcceptorId(2), promise(0, 2, &[3], true), &quorums());
         assert_eq!(step, Step::Gap(Slot(0)));
@@ -218,18 +271,17 @@ mod tests {
 
     #[test]
     fn s4_what_another_holds_need_not_be_told() {
-        let mut preparing = Preparing::new(ballot(2));
+        let mut preparing = Preparing::new(ballot(2), Incarnations::default());
         assert_eq!(
             preparing.take(AcceptorId(1), promise(0, 0, &[1, 2], false), &quorums()),
             Step::AskMore(Slot(2))
         );
         assert_eq!(preparing.take(AcceptorId(2), promise(50, 50, &[51], true), &quorums()), Step::Waiting);
         assert_eq!(preparing.wanted(AcceptorId(1)), Some(Slot(50)));
-        let Step::Done(inheritance) = preparing.take(AcceptorId(1), promise(0, 50, &[], true), &quorums())
-        else {
+        let Step::Done(found) = preparing.take(AcceptorId(1), promise(0, 50, &[], true), &quorums()) else {
             panic!("a quorum is complete");
         };
-        assert_eq!((inheritance.chosen, inheritance.next), (Slot(50), Slot(52)));
+        assert_eq!((found.inheritance.chosen, found.inheritance.next), (Slot(50), Slot(52)));
     }
 
     /// Found by a randomised test of the roles: a2's first chunk says that it holds 50 slots, so a1 is not asked for
@@ -237,20 +289,20 @@ mod tests {
     /// would fill chosen slots with noops.
     #[test]
     fn s4_the_prefix_of_an_incomplete_promise_counts() {
-        let mut preparing = Preparing::new(ballot(2));
+        let mut preparing = Preparing::new(ballot(2), Incarnations::default());
         let take = |preparing: &mut Preparing, id, chunk| preparing.take(AcceptorId(id), chunk, &quorums());
         assert_eq!(take(&mut preparing, 1, promise(0, 0, &[1], false)), Step::AskMore(Slot(1)));
         assert_eq!(take(&mut preparing, 2, promise(50, 50, &[51], false)), Step::AskMore(Slot(51)));
         assert_eq!(take(&mut preparing, 1, promise(0, 50, &[51], true)), Step::Waiting);
-        let Step::Done(inheritance) = take(&mut preparing, 3, promise(2, 2, &[], true)) else {
+        let Step::Done(found) = take(&mut preparing, 3, promise(2, 2, &[], true)) else {
             panic!("a quorum is complete");
         };
-        assert_eq!((inheritance.chosen, inheritance.entries.len()), (Slot(50), 1));
+        assert_eq!((found.inheritance.chosen, found.inheritance.entries.len()), (Slot(50), 1));
     }
 
     #[test]
     fn a_repeated_promise_of_one_acceptor_is_one_promise() {
-        let mut preparing = Preparing::new(ballot(2));
+        let mut preparing = Preparing::new(ballot(2), Incarnations::default());
         for _ in 0..3 {
             assert_eq!(preparing.take(AcceptorId(1), promise(0, 0, &[1], true), &quorums()), Step::Waiting);
         }

@@ -57,7 +57,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// The pipeline of a ballot that inherited this from its Phase 1.
     pub fn new(inheritance: Inheritance) -> Pipeline {
-        let Inheritance { chosen, entries, next } = inheritance;
+        let Inheritance { chosen, entries, next, floor: _ } = inheritance;
         assert!(next > chosen, "S4: new slots from {next}, but chosen up to {chosen}");
         Pipeline {
             chosen,
@@ -76,6 +76,14 @@ impl Pipeline {
     /// The chosen prefix.
     pub fn chosen(&self) -> Slot {
         self.chosen
+    }
+
+    /// Never, but for a planted bug: takes another's word for what is chosen.
+    pub(crate) fn believe(&mut self, prefix: Slot) {
+        self.chosen = self.chosen.max(prefix);
+        self.next = self.next.max(self.chosen.next());
+        self.due = self.due.split_off(&self.chosen.next());
+        self.in_flight = self.in_flight.split_off(&self.chosen.next());
     }
 
     /// Slots in flight.

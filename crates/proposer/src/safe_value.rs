@@ -23,6 +23,9 @@ pub struct Report {
 impl Report {
     /// Every slot up to here is chosen, by this report alone: below the floor or held.
     pub fn known_chosen(&self) -> Slot {
+        if self.floor > Slot::FIRST && synod_planted::is(Bug::NewSlotsBelowFloor) {
+            return Slot::ZERO;
+        }
         self.held.max(self.floor.previous())
     }
 }
@@ -32,6 +35,8 @@ impl Report {
 pub struct Inheritance {
     /// Every slot up to here is chosen.
     pub chosen: Slot,
+    /// First slot that some acceptor still keeps, at least: below, everything is chosen and synced by enough learners (S11).
+    pub floor: Slot,
     /// What must be proposed above, in slot order, without a gap.
     pub entries: Vec<Entry>,
     /// Where new values start.
@@ -45,6 +50,9 @@ pub fn inherit<'a>(known: Slot, reports: impl Iterator<Item = &'a Report> + Clon
     //    highest such prefix among the promises is chosen, and nothing up to it needs a proposal. What this proposer
     //    knew before takes no part: only what a quorum says covers what other ballots may have done meanwhile.
     let chosen = reports.clone().map(Report::known_chosen).fold(known, Slot::max);
+
+    //    What one of them has dropped, nobody needs to keep.
+    let floor = reports.clone().map(|report| report.floor).fold(Slot::FIRST, Slot::max);
 
     // 2. Above it, a value may have been chosen at a lower ballot only with the votes of a Phase-2 quorum. That meets the
     //    acceptors heard here, and each of them promised to vote at no lower ballot any more: what it hasn't voted, it
@@ -76,7 +84,7 @@ pub fn inherit<'a>(known: Slot, reports: impl Iterator<Item = &'a Report> + Clon
                 .map_or(Value::NOOP, |(_, value)| (*value).clone()),
         })
         .collect();
-    Inheritance { chosen, entries, next }
+    Inheritance { chosen, floor, entries, next }
 }
 
 #[cfg(test)]
@@ -107,7 +115,10 @@ mod tests {
     #[test]
     fn s4_without_votes_everything_is_free() {
         let inheritance = inherit(Slot::ZERO, [report(1, 0, &[]), report(1, 0, &[])].iter());
-        assert_eq!(inheritance, Inheritance { chosen: Slot(0), entries: Vec::new(), next: Slot(1) });
+        assert_eq!(
+            inheritance,
+            Inheritance { chosen: Slot(0), floor: Slot(1), entries: Vec::new(), next: Slot(1) }
+        );
     }
 
     #[test]
@@ -135,7 +146,10 @@ mod tests {
     #[test]
     fn s4_a_floor_is_no_vote_and_new_slots_are_not_below_it() {
         let inheritance = inherit(Slot::ZERO, [report(9, 8, &[]), report(1, 3, &[(4, 7, "four")])].iter());
-        assert_eq!(inheritance, Inheritance { chosen: Slot(8), entries: Vec::new(), next: Slot(9) });
+        assert_eq!(
+            inheritance,
+            Inheritance { chosen: Slot(8), floor: Slot(9), entries: Vec::new(), next: Slot(9) }
+        );
     }
 
     #[test]

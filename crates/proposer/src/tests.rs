@@ -1,14 +1,17 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
 use synod_protocol::command::{BatchBuilder, Command};
-use synod_protocol::message::{Accept, Message, Promise, Vote};
+use synod_protocol::message::{Accept, Message, Promise, Propose, ToClient, ToLearner, Vote};
 use synod_protocol::role::{NothingToPersist, TimerOrder};
-use synod_protocol::{SlotRange, Value};
+use synod_protocol::{ClientId, DiskId, Slot, SlotRange, Value};
 
 use super::*;
 
 mod leading;
+mod readmission;
+mod truncation;
 
+const DISK: DiskId = DiskId(1);
 const L1: NodeId = NodeId::Learner(LearnerId(1));
 const C7: NodeId = NodeId::Client(ClientId(7));
 
@@ -23,7 +26,13 @@ fn tuning() -> Tuning {
 fn proposer_with(tuning: Tuning, acceptors: u16) -> World {
     let quorums = QuorumSystem::majority((1..=acceptors).map(AcceptorId)).unwrap();
     World {
-        proposer: Proposer::new(Config { id: ProposerId(1), life: 42, quorums, tuning }),
+        proposer: Proposer::new(Config {
+            id: ProposerId(1),
+            life: 42,
+            quorums,
+            learners: [LearnerId(1)].into(),
+            tuning,
+        }),
         timers: Vec::new(),
     }
 }
@@ -104,6 +113,8 @@ impl World {
 fn promise(ballot: Ballot, held: u64, votes: &[Vote]) -> ToProposer {
     ToProposer::Promise(Promise {
         ballot,
+        disk: DISK,
+        incarnations: Incarnations::default(),
         floor: Slot(1),
         held: Slot(held),
         after: Slot(held),
@@ -116,7 +127,14 @@ fn promise(ballot: Ballot, held: u64, votes: &[Vote]) -> ToProposer {
 fn accepted(ballot: Ballot, slots: &[u64], held: u64) -> ToProposer {
     let mut ranges = Vec::new();
     slots.iter().for_each(|slot| SlotRange::push(&mut ranges, Slot(*slot)));
-    ToProposer::Accepted(Accepted { ballot, slots: ranges, held: Slot(held) })
+    ToProposer::Accepted(Accepted {
+        ballot,
+        disk: DISK,
+        slots: ranges,
+        held: Slot(held),
+        floor: Slot::FIRST,
+        full: false,
+    })
 }
 
 fn batch(commands: u32) -> Value {
@@ -269,6 +287,7 @@ fn misdirected_messages_are_refused() {
         (acceptor(1), propose(1, 1)),
         (C7, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None }),
         (C7, ToProposer::Settle { slot: Slot(1) }),
+        (acceptor(1), ToProposer::Readmit { request: 1, acceptor: AcceptorId(3), disk: DISK }),
         (L1, ToProposer::Status { request: 1 }),
         (NodeId::Proposer(ProposerId(2)), ToProposer::Nack { ballot, promised: ballot }),
     ] {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClusterId, NodeId};
+use crate::ids::{Ballot, ClusterId, DiskId, NodeId};
 
 /// Version of the protocol: of every message and of this hello.
 pub const VERSION: u32 = 1;
@@ -95,12 +95,66 @@ pub enum Refused {
         /// Who refused.
         refused_by: NodeId,
     },
+    /// Said to an acceptor by whoever dials it: another disk counts in its place. It must stop.
+    #[error(
+        "S12: {refused_by} knows that this acceptor's disk {disk:016x} was replaced by disk {by} in ballot {since}: this disk has missed \
+         votes and takes part no more; nothing was lost; stop this process for good. If the new disk is lost too, empty the data \
+         directory, start the acceptor and run `synod admin readmit-acceptor`"
+    )]
+    Replaced {
+        /// Who says so.
+        refused_by: NodeId,
+        /// The cluster.
+        cluster: ClusterId,
+        /// The disk that was replaced, as its hello told.
+        disk: u64,
+        /// The disk that counts.
+        by: DiskId,
+        /// The ballot of the readmission.
+        since: Ballot,
+    },
+    /// Said to an acceptor by whoever dials it: its disk tells less than it has told before. It must stop.
+    #[error(
+        "S12: {refused_by} has seen position {known} of this acceptor's disk {disk:016x}, which has gone back to {told}: it was restored \
+         from a copy, or has lost what it had synced, so it has forgotten votes and takes part no more; empty its data \
+         directory, start the acceptor and run `synod admin readmit-acceptor`"
+    )]
+    RolledBack {
+        /// Who says so.
+        refused_by: NodeId,
+        /// The cluster.
+        cluster: ClusterId,
+        /// The disk, as its hello told.
+        disk: u64,
+        /// The position seen before.
+        known: u64,
+        /// The position it told.
+        told: u64,
+    },
     /// The process serves as many connections as it may.
     #[error("{refused_by} serves as many connections as it may; raise `connections`, or use fewer")]
     Full {
         /// Who refused.
         refused_by: NodeId,
     },
+}
+
+impl Refused {
+    /// Whether this tells a process with such a standing to stop. It names the cluster and the disk, so that one that was meant for another
+    /// process, or for the disk that this one had before, stops nobody.
+    pub fn stops(&self, standing: Standing) -> bool {
+        match self {
+            Refused::Replaced { cluster, disk, .. } | Refused::RolledBack { cluster, disk, .. } => {
+                standing.cluster == Some(*cluster) && standing.incarnation == *disk
+            }
+            Refused::Parameters { .. }
+            | Refused::OtherCluster { .. }
+            | Refused::WrongAddress { .. }
+            | Refused::NotServed { .. }
+            | Refused::NotReady { .. }
+            | Refused::Full { .. } => false,
+        }
+    }
 }
 
 /// Checks the hello of the other side against our own facts; used by both ends.

@@ -24,6 +24,7 @@ pub mod cluster;
 pub mod command;
 pub mod hello;
 pub mod ids;
+pub mod incarnations;
 pub mod link;
 pub mod message;
 pub mod quorum;
@@ -36,5 +37,6 @@ pub use cluster::Cluster;
 pub use ids::{
     AcceptorId, Ballot, ClientId, ClusterId, DiskId, LearnerId, NodeId, ProposerId, Revision, Slot, SlotRange,
 };
+pub use incarnations::{Incarnation, Incarnations};
 pub use quorum::{QuorumSystem, Tally};
 pub use value::Value;

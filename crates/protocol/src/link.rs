@@ -100,6 +100,16 @@ pub async fn dial(address: &str, own: Own, to: NodeId, timeout: Duration) -> Res
     tokio::time::timeout(timeout, handshake).await.map_err(|_| LinkError::NoHello(timeout))?
 }
 
+/// Calls whoever is at `address` only to say why it isn't used.
+pub async fn refuse(address: &str, refused: Refused, timeout: Duration) -> Result<(), LinkError> {
+    let call = async {
+        let (_reader, mut half) = split(TcpStream::connect(address).await?)?;
+        write_greeting(&mut half, &Greeting::Refused(refused)).await?;
+        Ok(half.shutdown().await?)
+    };
+    tokio::time::timeout(timeout, call).await.map_err(|_| LinkError::NoHello(timeout))?
+}
+
 /// Answers a caller within `timeout`; `own` is asked when its hello has come, and may refuse it beyond the usual checks.
 pub async fn answer(
     stream: TcpStream,

@@ -2,25 +2,32 @@
 //!
 //! | to | messages |
 //! |---|---|
-//! | acceptor | Prepare, Accept, Probe, QuorumRead, Fetch, Form, Status |
-//! | proposer | Promise, Nack, Accepted, ProbeReply, Fetched, Propose, Subscribe, Settle, Status |
+//! | acceptor | Prepare, Accept, Probe, QuorumRead, Fetch, Admit, Form, Status |
+//! | proposer | Promise, Nack, Accepted, ProbeReply, Fetched, Propose, Subscribe, Settle, Admitted, Readmit, Status |
 //! | learner | Chosen, Fetched, QuorumReadReply, Refused, Fetch, Attach, Read, Forward, Status |
-//! | client | Opened, Attached, Replies, ReadReplies, Refused, Formed, Status |
+//! | client | Opened, Attached, Replies, ReadReplies, Refused, Formed, Readmission, Status |
 //!
 //! Every message may be lost, repeated or reordered; each handler says what it does then.
 
+mod address;
 mod formation;
+mod readmission;
 mod status;
+mod votes;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Opened, Record, Reply, SessionId};
-use crate::ids::{AcceptorId, Ballot, ClientId, LearnerId, NodeId, ProposerId, Slot, SlotRange};
+use crate::ids::{AcceptorId, Ballot, DiskId, ProposerId, Slot};
+use crate::incarnations::Incarnations;
 use crate::value::{Entry, Value};
 
+pub use address::{Address, Message};
 pub use formation::{FormStep, Formation};
+pub use readmission::{Admission, Admit, Admitted, Founding, Readmission};
 pub use status::{AcceptorStatus, LearnerStatus, PhaseName, ProposerStatus, Status};
+pub use votes::{Accepted, Promise, Vote};
 
 /// What an acceptor receives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +53,8 @@ pub enum ToAcceptor {
     },
     /// Chosen values from `first` on, please.
     Fetch(Fetch),
+    /// Another acceptor's disk was replaced: record it (S12).
+    Admit(Admit),
     /// A step of formation (S12).
     Form {
         /// Comes back in the answer.
@@ -67,6 +76,8 @@ pub struct Accept {
     pub ballot: Ballot,
     /// Every slot up to here is chosen, says the leader of this ballot (S6).
     pub chosen: Slot,
+    /// Slots below this one may be dropped (S11): enough learners have synced them.
+    pub floor: Slot,
     /// The slots and values to vote for.
     pub entries: Vec<Entry>,
 }
@@ -134,52 +145,22 @@ pub enum ToProposer {
         /// The slot.
         slot: Slot,
     },
+    /// An acceptor's answer to Admit.
+    Admitted(Admitted),
+    /// An acceptor's disk was replaced by this one: readmit it, or tell how far that is (S12).
+    Readmit {
+        /// Comes back in the answer.
+        request: u64,
+        /// Whose disk.
+        acceptor: AcceptorId,
+        /// The new disk, which the acceptor has synced.
+        disk: DiskId,
+    },
     /// How are you?
     Status {
         /// Comes back in the answer.
         request: u64,
     },
-}
-
-/// An acceptor's promise, or a chunk of it (S4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Promise {
-    /// The ballot promised.
-    pub ballot: Ballot,
-    /// First slot kept.
-    pub floor: Slot,
-    /// Held prefix: every slot up to it is below the floor, or held here and known chosen.
-    pub held: Slot,
-    /// This chunk tells every vote above this slot ...
-    pub after: Slot,
-    /// ... up to this one, included; without an end when `complete`.
-    pub upto: Slot,
-    /// Whether there are no votes above `upto`.
-    pub complete: bool,
-    /// The votes, in slot order.
-    pub votes: Vec<Vote>,
-}
-
-/// A vote: the value and the ballot at which it was cast.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Vote {
-    /// The slot.
-    pub slot: Slot,
-    /// The ballot of the vote.
-    pub ballot: Ballot,
-    /// The value voted for.
-    pub value: Value,
-}
-
-/// Votes cast: exact slots at one ballot (S2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Accepted {
-    /// The ballot.
-    pub ballot: Ballot,
-    /// The slots voted on; empty in the answer to a heartbeat.
-    pub slots: Vec<SlotRange>,
-    /// The acceptor's held prefix.
-    pub held: Slot,
 }
 
 /// Commands to be chosen.
@@ -221,6 +202,10 @@ pub enum ToLearner {
         round: u64,
         /// The highest slot it voted on.
         highest: Slot,
+        /// The disk that says so.
+        disk: DiskId,
+        /// Which disks were replaced, as far as the acceptor knows (S12); empty as formed.
+        incarnations: Incarnations,
     },
     /// A proposer didn't take forwarded commands.
     Refused {
@@ -323,6 +308,13 @@ pub enum ToClient {
         /// Why the step was refused, for a person to read.
         refused: Option<String>,
     },
+    /// A proposer's answer to Readmit.
+    Readmission {
+        /// The request answered.
+        request: u64,
+        /// How far it is.
+        readmission: Readmission,
+    },
     /// The answer to Status.
     Status {
         /// The request answered.
@@ -365,40 +357,3 @@ pub enum ReadOutcome {
         retry_ms: u64,
     },
 }
-
-/// Any message, with the role that receives it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Message {
-    /// For an acceptor.
-    Acceptor(ToAcceptor),
-    /// For a proposer.
-    Proposer(ToProposer),
-    /// For a learner.
-    Learner(ToLearner),
-    /// For a client.
-    Client(ToClient),
-}
-
-/// A typed id knows what may be sent to it.
-pub trait Address: Copy + Into<NodeId> {
-    /// What that role receives.
-    type Message;
-    /// The message with its role.
-    fn wrap(message: Self::Message) -> Message;
-}
-
-macro_rules! address {
-    ($id:ident, $message:ident, $variant:ident) => {
-        impl Address for $id {
-            type Message = $message;
-            fn wrap(message: $message) -> Message {
-                Message::$variant(message)
-            }
-        }
-    };
-}
-
-address!(AcceptorId, ToAcceptor, Acceptor);
-address!(ProposerId, ToProposer, Proposer);
-address!(LearnerId, ToLearner, Learner);
-address!(ClientId, ToClient, Client);

@@ -10,8 +10,11 @@ use std::fmt::Debug;
 use synod_planted::Bug;
 
 use crate::hello::Standing;
-use crate::ids::NodeId;
+use crate::ids::{NodeId, Slot};
+use crate::incarnations::Incarnations;
 use crate::message::{Address, Message};
+use crate::value::Value;
+use crate::wire;
 
 /// A role's state machine.
 ///
@@ -47,6 +50,12 @@ pub trait Role {
 
     /// What this role says of itself in a hello; only asked when nothing is unreleased.
     fn standing(&self) -> Standing;
+
+    /// Which acceptors' disks were replaced (S12), as far as it knows; nothing for a role that counts no quorums. The shell uses
+    /// no connection to an acceptor with a disk that was replaced.
+    fn incarnations(&self) -> Option<&Incarnations> {
+        None
+    }
 }
 
 /// A message that its sender had no business sending here; the connection is closed, nothing else changes.
@@ -76,6 +85,12 @@ pub trait Persist<R> {
     type Error;
     /// Makes all `records` durable, in order. Not called for none.
     fn persist(&mut self, records: Vec<R>) -> Result<(), Self::Error>;
+
+    /// The value of the latest vote for `slot` that was persisted: for roles that keep some values on disk only and send them by
+    /// [`Effects::send_filled`]. An error ends the process.
+    fn load(&mut self, slot: Slot) -> Result<Value, Self::Error> {
+        unreachable!("slot {slot}: a role whose values are on disk only persists through what can load them")
+    }
 }
 
 /// For roles without records.
@@ -124,13 +139,28 @@ pub enum TimerOrder<T> {
 pub struct Effects<R, T> {
     records: Vec<R>,
     messages: Vec<(NodeId, Message)>,
+    fills: Vec<Fill>,
     timers: Vec<TimerOrder<T>>,
     halt: Option<String>,
 }
 
+/// A hole in a message, and the slot whose value fills it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Fill {
+    message: usize,
+    value: usize,
+    slot: Slot,
+}
+
 impl<R, T> Default for Effects<R, T> {
     fn default() -> Self {
-        Effects { records: Vec::new(), messages: Vec::new(), timers: Vec::new(), halt: None }
+        Effects {
+            records: Vec::new(),
+            messages: Vec::new(),
+            fills: Vec::new(),
+            timers: Vec::new(),
+            halt: None,
+        }
     }
 }
 
@@ -156,6 +186,14 @@ impl<R, T> Effects<R, T> {
         self.messages.push((to.into(), A::wrap(message)));
     }
 
+    /// Sends `message` with holes in it ([`Value::hole`]): each place in `fills` (counted over all values in the message, in the order
+    /// of serialisation) takes the value that was persisted for that slot before this batch.
+    pub fn send_filled<A: Address>(&mut self, to: A, message: A::Message, fills: Vec<(usize, Slot)>) {
+        let at = self.messages.len();
+        self.fills.extend(fills.into_iter().map(|(value, slot)| Fill { message: at, value, slot }));
+        self.send(to, message);
+    }
+
     /// Starts or restarts a timer.
     pub fn set_timer(&mut self, timer: T, delay: Delay) {
         self.timers.push(TimerOrder::Set(timer, delay));
@@ -177,7 +215,13 @@ impl<R, T> Effects<R, T> {
     }
 
     /// Makes the records durable, and only then gives out the messages and timer orders. On an error nothing gets out.
-    pub fn release<P: Persist<R>>(self, persist: &mut P) -> Result<Released<T>, P::Error> {
+    ///
+    /// Holes are filled first: what a message tells of a slot is the vote from before this batch's records.
+    pub fn release<P: Persist<R>>(mut self, persist: &mut P) -> Result<Released<T>, P::Error> {
+        for fill in std::mem::take(&mut self.fills) {
+            let value = persist.load(fill.slot)?;
+            fill_hole(&mut self.messages[fill.message].1, fill, value);
+        }
         if !self.records.is_empty() {
             let persisted = persist.persist(self.records);
             if !synod_planted::is(Bug::ReplyBeforeSync) {
@@ -186,6 +230,27 @@ impl<R, T> Effects<R, T> {
         }
         Ok(Released { messages: self.messages, timers: self.timers, halt: self.halt })
     }
+}
+
+/// # Panics
+/// If there is no such hole in the message, or the value has another length: the role and its storage disagree on what was voted.
+fn fill_hole(message: &mut Message, fill: Fill, value: Value) {
+    let (mut at, mut found) = (0, Some(value));
+    wire::values_mut(message, &mut |hole| {
+        if at == fill.value {
+            let value = found.take().expect("each place is visited once");
+            assert!(
+                hole.is_hole() && hole.len() == value.len(),
+                "I12: slot {}: {} bytes were voted for, {} were loaded",
+                fill.slot,
+                hole.len(),
+                value.len()
+            );
+            *hole = value;
+        }
+        at += 1;
+    });
+    assert!(found.is_none(), "slot {}: the message has no value number {}", fill.slot, fill.value);
 }
 
 #[cfg(test)]
@@ -208,6 +273,22 @@ mod tests {
             self.synced.extend(records);
             Ok(())
         }
+        fn load(&mut self, slot: Slot) -> Result<Value, Self::Error> {
+            if self.broken {
+                return Err("damaged");
+            }
+            // What it has persisted so far shows in the value.
+            Ok(Value::new(vec![slot.0 as u8, self.synced.len() as u8].into()))
+        }
+    }
+
+    fn fetched(values: Vec<Value>) -> ToProposer {
+        ToProposer::Fetched(crate::message::Fetched {
+            first: Slot(1),
+            values,
+            held: Slot(9),
+            floor: Slot::FIRST,
+        })
     }
 
     fn effects() -> Effects<u32, u8> {
@@ -232,5 +313,35 @@ mod tests {
     fn s3_nothing_leaves_when_the_disk_fails() {
         let mut disk = Disk { synced: Vec::new(), broken: true };
         assert_eq!(effects().release(&mut disk), Err("sync failed"));
+    }
+
+    #[test]
+    fn s2_holes_are_filled_with_what_was_there_before_the_records_of_the_batch() {
+        let mut disk = Disk { synced: Vec::new(), broken: false };
+        let mut effects = effects();
+        let values = vec![Value::hole(2), Value::NOOP, Value::hole(2)];
+        effects.send_filled(ProposerId(1), fetched(values), vec![(0, Slot(5)), (2, Slot(7))]);
+        let released = effects.release(&mut disk).unwrap();
+        let filled = |slot: u8| Value::new(vec![slot, 0].into());
+        let expected = fetched(vec![filled(5), Value::NOOP, filled(7)]);
+        assert_eq!(released.messages[1].1, Message::Proposer(expected));
+        assert_eq!(disk.synced, [7]);
+    }
+
+    #[test]
+    fn i12_nothing_leaves_when_a_value_cannot_be_loaded() {
+        let mut disk = Disk { synced: Vec::new(), broken: true };
+        let mut effects = Effects::<u32, u8>::default();
+        effects.send_filled(ProposerId(1), fetched(vec![Value::hole(2)]), vec![(0, Slot(5))]);
+        assert_eq!(effects.release(&mut disk), Err("damaged"));
+    }
+
+    #[test]
+    #[should_panic(expected = "I12")]
+    fn i12_a_value_of_another_length_is_none_that_was_voted_for() {
+        let mut disk = Disk { synced: Vec::new(), broken: false };
+        let mut effects = Effects::<u32, u8>::default();
+        effects.send_filled(ProposerId(1), fetched(vec![Value::hole(3)]), vec![(0, Slot(5))]);
+        drop(effects.release(&mut disk));
     }
 }

@@ -94,6 +94,8 @@ tuning! {
     connections = 20_000, 1;
     /// Bytes of one journal segment.
     segment_bytes = 16 << 20, 1 << 16;
+    /// Bytes of values an acceptor keeps in memory; older ones are read from its journal.
+    acceptor_cache_bytes = 64 << 20, 1;
     /// Milliseconds of quiet after which an acceptor seals its journal.
     seal_ms = 200, 1;
 }

@@ -16,7 +16,8 @@ pub struct Value(Repr);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Repr {
     Bytes(Bytes),
-    /// Between the decoding of a head and the filling from its tail, inside `wire`; never seen outside it.
+    /// The bytes are to come: between the decoding of a head and the filling from its tail inside `wire`, and until the release of a
+    /// message in which [`Value::hole`] stands. Never seen in what is received.
     Hole(u32),
 }
 
@@ -29,11 +30,23 @@ impl Value {
         Value(Repr::Bytes(bytes))
     }
 
+    /// A value of this length whose bytes are filled in when its message is released ([`crate::role::Effects::send_filled`]).
+    pub fn hole(bytes: u32) -> Value {
+        Value(Repr::Hole(bytes))
+    }
+
+    /// Whether its bytes are still to be filled in.
+    pub fn is_hole(&self) -> bool {
+        matches!(self.0, Repr::Hole(_))
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &Bytes {
         match &self.0 {
             Repr::Bytes(bytes) => bytes,
-            Repr::Hole(_) => unreachable!("wire::decode fills every value before it returns a message"),
+            Repr::Hole(_) => {
+                unreachable!("values are filled before a message is received, and before one is released")
+            }
         }
     }
 
@@ -43,6 +56,11 @@ impl Value {
             Repr::Bytes(bytes) => bytes.len(),
             Repr::Hole(length) => *length as usize,
         }
+    }
+
+    /// 128-bit XXH3 of the bytes.
+    pub fn digest(&self) -> u128 {
+        xxhash_rust::xxh3::xxh3_128(self.bytes())
     }
 
     /// Whether there are no bytes; the same as [`Value::is_noop`].

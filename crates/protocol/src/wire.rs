@@ -128,6 +128,16 @@ pub fn encode_body<'a, P: Payload>(
     4 + head_length + tail_length
 }
 
+/// Visits every value of a message, in the order of serialisation.
+pub(crate) fn values_mut(message: &mut Message, visit: &mut dyn FnMut(&mut Value)) {
+    match message {
+        Message::Acceptor(message) => message.values_mut(visit),
+        Message::Proposer(message) => message.values_mut(visit),
+        Message::Learner(message) => message.values_mut(visit),
+        Message::Client(message) => message.values_mut(visit),
+    }
+}
+
 /// Appends a greeting's frame to `out`: `[length][magic][version][greeting]`.
 pub fn encode_greeting(greeting: &Greeting, out: &mut Vec<u8>) {
     let start = out.len();
@@ -233,6 +243,7 @@ payload!(
         | ToAcceptor::Probe { .. }
         | ToAcceptor::QuorumRead { .. }
         | ToAcceptor::Fetch(_)
+        | ToAcceptor::Admit(_)
         | ToAcceptor::Form { .. }
         | ToAcceptor::Status { .. }
 );
@@ -249,6 +260,8 @@ payload!(
         | ToProposer::ProbeReply { .. }
         | ToProposer::Subscribe { .. }
         | ToProposer::Settle { .. }
+        | ToProposer::Admitted(_)
+        | ToProposer::Readmit { .. }
         | ToProposer::Status { .. }
 );
 

@@ -41,6 +41,11 @@ counters! {
     SlowDisk: "slow disks";
     RotRefused: "rotten journals refused";
     RotHarmless: "bit flips without harm";
+    DiskReplaced: "disks replaced";
+    ReadmissionUnderWay: "answers that a readmission is under way";
+    Readmitted: "acceptors readmitted";
+    OldDiskBack: "old disks put in again";
+    OldVoteIgnored: "votes of disks that were replaced";
     Pause: "pauses";
     Drift: "clocks that drift";
     PartitionFull: "partitions: full";

@@ -23,6 +23,7 @@ impl<T: Teller> World<T> {
         self.ledger.on_sent(from, &message)?;
         self.count_message(from, &message);
         if to == NodeId::Client(OPERATOR) {
+            self.operator_is_told(&message);
             return self.check_health(from, &message);
         }
         let (place, target) = (self.place(from), self.place(to));

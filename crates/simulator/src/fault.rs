@@ -99,6 +99,15 @@ pub enum Fault {
         /// Which bit: this, modulo the bits that there are.
         place: u64,
     },
+    /// An acceptor's disk is lost, and replaced by an empty one.
+    ReplaceDisk {
+        /// Whose disk.
+        acceptor: AcceptorId,
+        /// Until the acceptor is started with the new disk.
+        down_us: Us,
+        /// Until it is started with the old one for a while, if ever.
+        back_us: Option<Us>,
+    },
     /// Messages between these don't arrive.
     Cut {
         /// The shape.
@@ -174,6 +183,7 @@ impl fmt::Display for Fault {
             Fault::Rot { acceptor, .. } => {
                 write!(f, "{acceptor} is shut down, and a bit of its journal flips")
             }
+            Fault::ReplaceDisk { acceptor, .. } => write!(f, "the disk of {acceptor} is lost, and replaced"),
             Fault::Cut { shape, pairs, us } => {
                 write!(f, "partition ({shape:?}) of {} directed pairs for {:.1} ms", pairs.len(), ms(us))
             }
@@ -189,7 +199,7 @@ impl fmt::Display for Fault {
 pub(crate) fn draw(random: &mut Random, plan: &Plan) -> Vec<(Us, Fault)> {
     let mut faults = Vec::new();
     let mut rotten = BTreeSet::new();
-    let kinds: [(u64, Draw); 14] = [
+    let kinds: [(u64, Draw); 15] = [
         (600, depose),
         (700, |random, plan| crash_one(random, plan, &acceptors(plan))),
         (500, |random, plan| crash_one(random, plan, &proposers(plan))),
@@ -201,6 +211,7 @@ pub(crate) fn draw(random: &mut Random, plan: &Plan) -> Vec<(Us, Fault)> {
         (250, full_disk),
         (300, slow_disk),
         (200, rot),
+        (250, replace_disk),
         (600, cut),
         (400, reset),
         (500, pause),
@@ -302,6 +313,15 @@ fn slow_disk(random: &mut Random, plan: &Plan) -> Fault {
 
 fn rot(random: &mut Random, plan: &Plan) -> Fault {
     Fault::Rot { acceptor: some_acceptor(random, plan), place: random.bits() }
+}
+
+fn replace_disk(random: &mut Random, plan: &Plan) -> Fault {
+    let back = random.happens(400);
+    Fault::ReplaceDisk {
+        acceptor: some_acceptor(random, plan),
+        down_us: random.magnitude(1_000, 1_000_000),
+        back_us: back.then(|| random.magnitude(50_000, 3_000_000)),
+    }
 }
 
 fn depose(random: &mut Random, plan: &Plan) -> Fault {

@@ -42,6 +42,10 @@ impl<T: Teller> World<T> {
                 Ok(())
             }
             Fault::Rot { acceptor, place } => self.rot(acceptor, place),
+            Fault::ReplaceDisk { acceptor, down_us, back_us } => {
+                self.replace_disk(acceptor, down_us, back_us);
+                Ok(())
+            }
             Fault::Cut { shape, pairs, us } => {
                 self.cut(shape, &pairs, us);
                 Ok(())
@@ -145,6 +149,9 @@ impl<T: Teller> World<T> {
     /// Shuts an acceptor down in good order, so that all it holds is sealed, and flips a bit of what lies on its disk.
     fn rot(&mut self, acceptor: AcceptorId, bit: u64) -> Check {
         let place = self.place(acceptor.into());
+        if self.lost_disks() >= self.plan.spare_disks() {
+            return Ok(());
+        }
         let Some(Process::Acceptor(voter)) = &mut self.nodes[place].process else { return Ok(()) };
         if voter.keeper.seal().is_err() {
             // A planted fault came first; its daemon ends, and has nothing sealed that could rot.

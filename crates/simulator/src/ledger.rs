@@ -21,6 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::coverage::{Coverage, Seen};
 use crate::records::Records;
 use crate::recovered;
+use crate::seats::Seats;
 use crate::violation::{Check, Violation, check};
 
 /// The votes of one ballot for one slot.
@@ -37,6 +38,10 @@ pub(crate) struct Ledger {
     chosen: BTreeMap<Slot, (Ballot, Value)>,
     /// Each acceptor's durable state: what its successful syncs have made of it.
     durable: BTreeMap<AcceptorId, Durable>,
+    /// The other durable state of an acceptor whose disk was replaced and that has both: the one that isn't in.
+    other: BTreeMap<AcceptorId, Durable>,
+    /// Which disks count for an acceptor, from which ballot on; before the first of them, the one it was formed with.
+    seats: Seats,
     /// Hashes of the commands that clients and learners have proposed.
     proposed: HashSet<u64>,
     /// Commands proposed while this is set are noted in `fresh`, and whether one of them was chosen in `resumed`.
@@ -63,6 +68,8 @@ impl Ledger {
             votes: BTreeMap::new(),
             chosen: BTreeMap::new(),
             durable: BTreeMap::new(),
+            other: BTreeMap::new(),
+            seats: Seats::default(),
             proposed: HashSet::new(),
             watching: false,
             fresh: HashSet::new(),
@@ -88,10 +95,19 @@ impl Ledger {
     /// An acceptor's records are durable.
     pub(crate) fn on_persisted(&mut self, id: AcceptorId, records: &[Record], seen: &mut Coverage) -> Check {
         for record in records {
-            if let Record::Voted { ballot, entries, .. } = record {
-                for entry in entries {
-                    self.note_vote(id, *ballot, entry.slot, &entry.value, seen)?;
+            match record {
+                Record::Voted { ballot, entries, .. } => {
+                    for entry in entries {
+                        self.note_vote(id, *ballot, entry.slot, &entry.value, seen)?;
+                    }
                 }
+                Record::Readmitted { admit } => self.seats.recorded(id, *admit, &self.quorums),
+                Record::Prepared { .. }
+                | Record::Opened { .. }
+                | Record::Promised { .. }
+                | Record::Truncated { .. }
+                | Record::Replaced { .. }
+                | Record::Entered { .. } => {}
             }
             self.durable.entry(id).or_insert_with(|| Durable::empty(id)).apply(record);
         }
@@ -103,11 +119,26 @@ impl Ledger {
         if let Some(known) = self.durable.get(&id) {
             recovered::covers(id, known, found)?;
         }
-        for (slot, voted) in found.votes_above(Slot::ZERO) {
-            self.note_vote(id, voted.ballot, slot, &voted.value, seen)?;
-        }
         self.durable.insert(id, found.clone());
+        for (slot, voted) in found.votes_above(Slot::ZERO) {
+            let value = voted.value.in_memory();
+            let value = value.expect("recovery for the ledger leaves no value to the disk");
+            self.note_vote(id, voted.ballot, slot, value, seen)?;
+        }
         Ok(())
+    }
+
+    /// An acceptor's disk was replaced by an empty one.
+    pub(crate) fn on_disk_replaced(&mut self, id: AcceptorId) {
+        let lost = self.durable.remove(&id);
+        self.other.extend(lost.map(|lost| (id, lost)));
+    }
+
+    /// The one of an acceptor's two disks that wasn't in is put in.
+    pub(crate) fn on_disk_swapped(&mut self, id: AcceptorId) {
+        let (out, back) = (self.durable.remove(&id), self.other.remove(&id));
+        self.durable.extend(back.map(|back| (id, back)));
+        self.other.extend(out.map(|out| (id, out)));
     }
 
     /// If the power went here, this is what recovery would find (I4, without a crash).
@@ -125,7 +156,7 @@ impl Ledger {
     ) -> Check {
         if let Some(voted) = self.durable.get(&id).and_then(|durable| durable.vote(slot))
             && voted.ballot < ballot
-            && voted.value != *value
+            && !voted.value.is(value)
         {
             seen.see(Seen::VoteOverwritten);
         }
@@ -136,6 +167,11 @@ impl Ledger {
         check(votes.value == *value, "I2", || {
             format!("slot {slot} has two values at ballot {ballot:?}: {:?} and {value:?}", votes.value)
         })?;
+        let disk = self.durable.get(&id).and_then(|durable| durable.head().formation.disk());
+        if !self.seats.counts(id, disk, ballot) {
+            seen.see(Seen::OldVoteIgnored);
+            return Ok(());
+        }
         if !votes.voters.insert(id) {
             return Ok(());
         }
@@ -318,7 +354,9 @@ impl Ledger {
                 })
             }
             ToProposer::Accepted(accepted) => {
-                let voted = |slot| durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot);
+                let voted = |slot| {
+                    slot < head.floor || durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot)
+                };
                 let missing =
                     accepted.slots.iter().flat_map(|range| range.slots()).find(|slot| !voted(*slot));
                 check(missing.is_none() && head.held >= accepted.held, "I4", || {
@@ -334,6 +372,8 @@ impl Ledger {
             | ToProposer::Propose(_)
             | ToProposer::Subscribe { .. }
             | ToProposer::Settle { .. }
+            | ToProposer::Admitted(_)
+            | ToProposer::Readmit { .. }
             | ToProposer::Status { .. } => Ok(()),
         }
     }

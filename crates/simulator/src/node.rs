@@ -7,9 +7,9 @@ use synod_acceptor::{Acceptor, Record};
 use synod_journal::memory::MemoryDisk;
 use synod_learner::Learner;
 use synod_proposer::Proposer;
-use synod_protocol::NodeId;
 use synod_protocol::message::{Message, ToAcceptor, ToLearner, ToProposer};
 use synod_protocol::role::{Effects, Misdirected, Persist, Role};
+use synod_protocol::{NodeId, Slot, Value};
 
 use crate::client::ClientProcess;
 use crate::plan::Us;
@@ -66,6 +66,14 @@ pub(crate) struct Node {
     pub(crate) is_failing: bool,
     /// A bit of its disk was flipped, and it has not been read since.
     pub(crate) is_rotten: bool,
+    /// An acceptor's disk was replaced, and the new one isn't readmitted yet.
+    pub(crate) is_replaced: bool,
+    /// The other one of the disks of which one replaced the other, while both are there.
+    pub(crate) old_disk: Option<MemoryDisk>,
+    /// How often it was.
+    pub(crate) replacements: u64,
+    /// The disk that was replaced is in.
+    pub(crate) has_old_disk: bool,
     /// The process never starts again.
     pub(crate) gone: bool,
     /// How often it was started.
@@ -91,6 +99,10 @@ impl Node {
             is_full: false,
             is_failing: false,
             is_rotten: false,
+            is_replaced: false,
+            old_disk: None,
+            replacements: 0,
+            has_old_disk: false,
             gone: false,
             life: 0,
             inbox: VecDeque::new(),
@@ -203,5 +215,9 @@ impl Persist<Record> for Recorder<'_> {
     fn persist(&mut self, records: Vec<Record>) -> Result<(), ()> {
         self.records = records.clone();
         self.keeper.persist(records).map_err(|error| self.error = Some(error.to_string()))
+    }
+
+    fn load(&mut self, slot: Slot) -> Result<Value, ()> {
+        self.keeper.load(slot).map_err(|error| self.error = Some(error.to_string()))
     }
 }

@@ -146,6 +146,7 @@ impl<T: Teller> World<T> {
         if quiet {
             return match voter.keeper.idle() {
                 Ok(more) => {
+                    voter.keeper.tell(&mut voter.role);
                     if more {
                         self.set_timer(place, Timer::Seal, 1_000);
                     }
@@ -185,6 +186,7 @@ impl<T: Teller> World<T> {
         if let Err(error) = voter.keeper.after_batch() {
             return self.end_by_disk(place, &error.to_string()).map(|()| false);
         }
+        voter.keeper.tell(&mut voter.role);
         if !records.is_empty() {
             self.audit(place, id)?;
         }
@@ -228,7 +230,7 @@ impl<T: Teller> World<T> {
         let disk = self.nodes[place].disk.get_or_insert_default().clone();
         let config = synod_acceptor::Config::new(id, &self.plan.cluster);
         let files = disk.files().len();
-        let opened = Keeper::open(disk.clone(), self.plan.journal.clone(), id, config.parameters);
+        let opened = Keeper::open(disk.clone(), self.plan.journal.clone(), id, config.parameters, u64::MAX);
         let us = self.disk_time(place);
         self.nodes[place].busy_until = self.now + us;
         self.coverage.add(Seen::TailRewritten, u64::from(!fresh && disk.files().len() > files));
@@ -257,6 +259,12 @@ impl<T: Teller> World<T> {
             self.story.note(self.now, || format!("{id} refuses its rotten journal: {error}"));
             self.nodes[place].gone = true;
             self.see(Seen::RotRefused);
+            if let NodeId::Acceptor(acceptor) = id
+                && self.random.disks.happens(500)
+            {
+                let us = self.random.disks.magnitude(1_000, 1_000_000);
+                self.after(us, Event::Replace { acceptor });
+            }
             return Ok(());
         }
         if disk.is_off() {
@@ -336,7 +344,7 @@ impl<T: Teller> World<T> {
         self.see(Seen::Audit);
         let parameters = self.plan.cluster.parameters_hash();
         let read = || -> Result<Durable, Violation> {
-            let opened = Keeper::open(copy.clone(), self.plan.journal.clone(), id, parameters);
+            let opened = Keeper::open(copy.clone(), self.plan.journal.clone(), id, parameters, u64::MAX);
             let (_, durable) = opened.map_err(|error| Violation {
                 rule: "I16",
                 what: format!("if the power went here, {id} couldn't read its journal: {error}"),

@@ -84,7 +84,8 @@ fn drop_clients(plan: &mut Plan) {
         | Fault::FullDisk { .. }
         | Fault::SlowDisk { .. }
         | Fault::Depose { .. }
-        | Fault::Rot { .. } => true,
+        | Fault::Rot { .. }
+        | Fault::ReplaceDisk { .. } => true,
     });
 }
 

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use bytes::Bytes;
 use synod_client::Ended;
 use synod_protocol::message::{
-    Attach, AttachState, Message, NotTaken, ReadOutcome, ToAcceptor, ToClient, ToLearner, ToProposer,
+    Accept, Attach, AttachState, Message, NotTaken, ReadOutcome, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::value::Entry;
 use synod_protocol::{NodeId, Slot, Value, command};
@@ -132,11 +132,15 @@ fn to_acceptor(message: &ToAcceptor) -> String {
     match message {
         ToAcceptor::Prepare { ballot, after } => format!("Prepare {ballot}, votes above {after}?"),
         ToAcceptor::Accept(accept) => {
-            format!("Accept {}: {}, chosen {}", accept.ballot, entries(&accept.entries), accept.chosen)
+            let Accept { ballot, chosen, floor, .. } = accept;
+            format!("Accept {ballot}: {}, chosen {chosen}, floor {floor}", entries(&accept.entries))
         }
         ToAcceptor::Probe { probe } => format!("Probe {probe}: is your leader silent?"),
         ToAcceptor::QuorumRead { round } => format!("QuorumRead {round:x}: highest slot voted on?"),
         ToAcceptor::Fetch(fetch) => format!("Fetch {}-{}", fetch.first, fetch.last),
+        ToAcceptor::Admit(admit) => {
+            format!("Admit {}: {} has disk {}", admit.ballot, admit.acceptor, admit.disk)
+        }
         ToAcceptor::Form { step, .. } => format!("Form {step:?}"),
         ToAcceptor::Status { .. } => "Status?".to_string(),
     }
@@ -168,6 +172,10 @@ fn to_proposer(message: &ToProposer) -> String {
             format!("Subscribe from {next}, synced to {synced}")
         }
         ToProposer::Settle { slot } => format!("Settle {slot}"),
+        ToProposer::Admitted(admitted) => {
+            format!("Admitted {}: {} has another disk", admitted.admit.ballot, admitted.admit.acceptor)
+        }
+        ToProposer::Readmit { acceptor, disk, .. } => format!("Readmit {acceptor} with disk {disk}"),
         ToProposer::Status { .. } => "Status?".to_string(),
     }
 }
@@ -185,7 +193,7 @@ fn to_learner(message: &ToLearner) -> String {
         ToLearner::Fetched(fetched) => {
             format!("Fetched {}, held {}", values(fetched.first, &fetched.values), fetched.held)
         }
-        ToLearner::QuorumReadReply { round, highest } => {
+        ToLearner::QuorumReadReply { round, highest, .. } => {
             format!("QuorumReadReply {round:x}: highest {highest}")
         }
         ToLearner::Refused { tag, reason } => format!("Refused {tag}: {}", refusal(reason)),
@@ -229,6 +237,7 @@ fn to_client(message: &ToClient) -> String {
         }
         ToClient::Refused { tag, reason } => format!("Refused {tag}: {}", refusal(reason)),
         ToClient::Formed { .. } => "Formed".to_string(),
+        ToClient::Readmission { readmission, .. } => format!("Readmission: {readmission:?}"),
         ToClient::Status { .. } => "Status".to_string(),
     }
 }

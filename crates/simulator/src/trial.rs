@@ -107,6 +107,11 @@ fn calm<T: Teller>(world: &mut World<T>) -> Check {
     world.network.heal();
     let Weather { latency_us, ordered, .. } = world.weather;
     world.weather = Weather { lost: 0, repeated: 0, late: 0, late_us: 0, latency_us, ordered };
+    for place in 0..world.nodes.len() {
+        if world.nodes[place].has_old_disk {
+            world.swap_disk(place, false);
+        }
+    }
     let dead = mourn(world);
     let cut: Vec<(usize, usize)> =
         world.plan.ending.cut.iter().map(|(from, to)| (world.place(*from), world.place(*to))).collect();
@@ -140,11 +145,13 @@ fn calm<T: Teller>(world: &mut World<T>) -> Check {
     Ok(())
 }
 
-/// Who never comes back: as planned, but journals that rotted away count among the acceptors that may.
+/// Who never comes back: as planned, but acceptors whose disk is lost count among those that may.
 fn mourn<T: Teller>(world: &World<T>) -> Vec<usize> {
     let is_acceptor = |place: &usize| matches!(world.nodes[*place].id, NodeId::Acceptor(_));
-    let gone: Vec<usize> =
-        (0..world.nodes.len()).filter(is_acceptor).filter(|place| world.nodes[*place].gone).collect();
+    let gone: Vec<usize> = (0..world.nodes.len())
+        .filter(is_acceptor)
+        .filter(|place| world.nodes[*place].gone || world.nodes[*place].is_replaced)
+        .collect();
     let mut spare = world.plan.spare_disks().saturating_sub(gone.len());
     let mut dead = Vec::new();
     for place in world.plan.ending.dead.iter().map(|node| world.place(*node)) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use synod_checker::History;
 use synod_protocol::message::Message;
-use synod_protocol::{Ballot, ClientId, NodeId};
+use synod_protocol::{AcceptorId, Ballot, ClientId, NodeId};
 
 use crate::coverage::{Coverage, Seen};
 use crate::ledger::Ledger;
@@ -44,6 +44,12 @@ pub(crate) enum Event {
     GiveUp { one: usize, other: usize, connection: u64 },
     /// There is room on a disk again.
     Room { place: usize },
+    /// The operator sees to an acceptor whose disk was replaced.
+    Operate { place: usize },
+    /// An acceptor's old disk is put in instead of its new one, or the new one instead of the old.
+    SwapDisk { place: usize, number: u64, old: bool },
+    /// A disk that rotted away is replaced.
+    Replace { acceptor: AcceptorId },
     /// A disk is as fast as usual again.
     Speed { place: usize },
     /// Somebody asks a process how it is.
@@ -233,6 +239,22 @@ impl<T: Teller> World<T> {
             }
             Event::Speed { place } => {
                 self.nodes[place].slowness = 1;
+                Ok(())
+            }
+            Event::Operate { place } => {
+                self.operate(place);
+                Ok(())
+            }
+            Event::SwapDisk { place, number, old } => {
+                if !self.is_calm && self.nodes[place].replacements == number {
+                    self.swap_disk(place, old);
+                }
+                Ok(())
+            }
+            Event::Replace { acceptor } => {
+                if !self.is_calm {
+                    self.replace_disk(acceptor, 1_000, None);
+                }
                 Ok(())
             }
             Event::Ask => self.ask(),

@@ -1,7 +1,7 @@
 //! The demo: a new cluster, acceptors killed under a workload, every answer checked, one verdict.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,9 +19,9 @@ use crate::timeline::Happening;
 use crate::verdict::Findings;
 
 /// Time in which a new cluster must be formed, and every process serve after chaos.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Time in which every call must end.
-const CALL: Duration = Duration::from_secs(10);
+pub(crate) const CALL: Duration = Duration::from_secs(10);
 /// Milliseconds that a killed acceptor stays down, least and most.
 const DOWNTIME_MS: (u64, u64) = (300, 1_500);
 /// Seconds of workload in one line of the timeline.
@@ -56,7 +56,7 @@ pub async fn run(demo: Demo) -> Result<ExitCode> {
     if demo.data_dir.exists() {
         bail!("{} exists; nothing was started; a demo needs a new --data-dir", demo.data_dir.display());
     }
-    let file = own_cluster_file(&demo)?;
+    let file = own_cluster_file(&demo.cluster, &demo.data_dir)?;
     let layout = Layout::check(&file, demo.bin_dir.clone(), &demo.data_dir)?;
     let wishes = Wishes {
         interval_ms: demo.interval_ms,
@@ -108,7 +108,7 @@ async fn play(session: &mut Session, layout: &Layout, demo: &Demo, chaos: Chaos)
         ..Config::default()
     };
     session.start_chaos(chaos);
-    let mut load = LoadLines { happenings: session.happenings(), seconds: Vec::new() };
+    let mut load = LoadLines::new(session.happenings());
     let working = workload::run(&layout.cluster, &config, |second| load.take(second));
     let Ended::Done(mut finished) = session.until(working).await else { return Ok(Ended::Asked) };
     session.end_chaos();
@@ -125,7 +125,7 @@ async fn play(session: &mut Session, layout: &Layout, demo: &Demo, chaos: Chaos)
     Ok(Ended::Done(findings))
 }
 
-fn findings(report: &workload::Report, verification: &Verification, all_serve: bool) -> Findings {
+pub(crate) fn findings(report: &workload::Report, verification: &Verification, all_serve: bool) -> Findings {
     Findings {
         ok: report.ok,
         failed: report.failed + verification.unreadable,
@@ -142,13 +142,17 @@ fn findings(report: &workload::Report, verification: &Verification, all_serve: b
 }
 
 /// Gathers seconds of the workload into lines of the timeline.
-struct LoadLines {
+pub(crate) struct LoadLines {
     happenings: mpsc::UnboundedSender<Happening>,
     seconds: Vec<Second>,
 }
 
 impl LoadLines {
-    fn take(&mut self, second: &Second) {
+    pub(crate) fn new(happenings: mpsc::UnboundedSender<Happening>) -> LoadLines {
+        LoadLines { happenings, seconds: Vec::new() }
+    }
+
+    pub(crate) fn take(&mut self, second: &Second) {
         self.seconds.push(second.clone());
         if self.seconds.len() < LOAD_LINE {
             return;
@@ -166,10 +170,10 @@ impl LoadLines {
     }
 }
 
-/// A name for a new demo's folder.
-pub fn folder_name() -> String {
+/// A name for the folder of a new demo or soak.
+pub fn folder_name(what: &str) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("demo-{}-{}", since.as_secs(), std::process::id())
+    format!("{what}-{}-{}", since.as_secs(), std::process::id())
 }
 
 /// Forms a new cluster, as `synod admin form` does by hand.
@@ -201,9 +205,9 @@ pub async fn form(session: &mut Session, layout: &Layout) -> Result<Ended<()>> {
     }
 }
 
-/// The cluster file of a demo: a copy of the original, with other ports where its own are taken.
-fn own_cluster_file(demo: &Demo) -> Result<PathBuf> {
-    let (cluster, mut text) = layout::read_cluster(&demo.cluster)?;
+/// A cluster file of one's own: a copy of the original, with other ports where its own are taken.
+pub(crate) fn own_cluster_file(original: &Path, data_dir: &Path) -> Result<PathBuf> {
+    let (cluster, mut text) = layout::read_cluster(original)?;
     let taken = layout::taken(&cluster).len();
     if taken > 0 {
         let first = free_ports(cluster.nodes().count())?;
@@ -212,10 +216,9 @@ fn own_cluster_file(demo: &Demo) -> Result<PathBuf> {
         }
         println!(
             "{taken} addresses of {} are taken: ports from {first} on are used instead",
-            demo.cluster.display()
+            original.display()
         );
     }
-    let data_dir = &demo.data_dir;
     std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
     let file = data_dir.join("cluster.toml");
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;

@@ -8,8 +8,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use synod_supervisor::demo::{self, Demo};
 use synod_supervisor::layout::{self, Layout};
+use synod_supervisor::meter::{Bounds, Size};
 use synod_supervisor::policy::{Chaos, Kind, Wishes};
 use synod_supervisor::session::{Ended, Session};
+use synod_supervisor::soak::{self, Soak};
 
 /// Starts a cluster's daemons on this host, watches them and restarts those that die
 #[derive(Debug, Parser)]
@@ -61,6 +63,75 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Put for long into a new cluster while every role is killed, bound what processes take, and give a verdict
+    Soak(SoakFlags),
+}
+
+#[derive(Debug, Args)]
+struct SoakFlags {
+    /// The cluster file; other free ports are taken if its own are in use
+    #[arg(long, env = "SYNOD_CLUSTER", value_name = "FILE", default_value = "deploy/local.toml")]
+    cluster: PathBuf,
+    /// A new directory for this soak [default: target/synod/soak-<time>]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the daemons' executables are [default: beside this one]
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Puts that must be acknowledged
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    puts: u64,
+    /// Keys they are spread over
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    keys: u32,
+    /// Bytes of a value
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..))]
+    value_bytes: u32,
+    /// How many clients work at once
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    clients: u32,
+    /// Milliseconds between two kills, on average
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
+    interval_ms: u64,
+    /// MiB on disk that no acceptor may exceed
+    #[arg(long, value_name = "MIB", default_value_t = 2_048)]
+    acceptor_disk_mib: u64,
+    /// MiB of memory that no acceptor may exceed
+    #[arg(long, value_name = "MIB", default_value_t = 384)]
+    acceptor_memory_mib: u64,
+    /// MiB on disk that no learner may exceed
+    #[arg(long, value_name = "MIB", default_value_t = 2_048)]
+    learner_disk_mib: u64,
+    /// MiB of memory that no learner may exceed
+    #[arg(long, value_name = "MIB", default_value_t = 2_048)]
+    learner_memory_mib: u64,
+    /// Seed of kills and workload; drawn and printed if not given
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl SoakFlags {
+    fn soak(self) -> Result<Soak> {
+        let size = |memory_mib: u64, disk_mib: u64| Size {
+            memory_bytes: memory_mib << 20,
+            disk_bytes: disk_mib << 20,
+        };
+        Ok(Soak {
+            cluster: self.cluster,
+            data_dir: self.data_dir.map_or_else(|| new_folder("soak"), Ok)?,
+            bin_dir: self.bin_dir.map_or_else(own_folder, Ok)?,
+            puts: self.puts,
+            keys: self.keys as usize,
+            value_bytes: self.value_bytes as usize,
+            clients: self.clients as usize,
+            interval_ms: self.interval_ms,
+            bounds: Bounds {
+                acceptor: size(self.acceptor_memory_mib, self.acceptor_disk_mib),
+                learner: size(self.learner_memory_mib, self.learner_disk_mib),
+            },
+            seed: self.seed.unwrap_or_else(rand::random),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -129,14 +200,12 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Up(place) => up(&place, None, None).await,
         Command::Chaos { place, kills, seconds } => up(&place, Some(kills), seconds).await,
         Command::Demo { cluster, data_dir, bin_dir, seconds, clients, interval_ms, seed } => {
-            let data_dir = match data_dir {
-                Some(data_dir) => data_dir,
-                None => data_root()?.join(demo::folder_name()),
-            };
+            let data_dir = data_dir.map_or_else(|| new_folder("demo"), Ok)?;
             let seed = seed.unwrap_or_else(rand::random);
             let bin_dir = bin_dir.map_or_else(own_folder, Ok)?;
             demo::run(Demo { cluster, data_dir, bin_dir, seconds, clients, interval_ms, seed }).await
         }
+        Command::Soak(flags) => soak::run(flags.soak()?).await,
     }
 }
 
@@ -203,6 +272,11 @@ fn chaos(kills: Kills, cluster: &synod_protocol::Cluster) -> Result<(u64, Chaos)
         beyond_quorum: kills.beyond_quorum,
     };
     Ok((seed, Chaos::new(seed, wishes, cluster)?))
+}
+
+/// A folder that doesn't exist yet, for a demo or soak.
+fn new_folder(what: &str) -> Result<PathBuf> {
+    Ok(data_root()?.join(demo::folder_name(what)))
 }
 
 /// The folder of this executable.

@@ -3,18 +3,19 @@
 //! What is to be done meanwhile (forming, a workload, nothing) is a future handed to [`Session::until`]; the loop goes on
 //! around it, so that processes are restarted whatever else is going on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, pending};
 use std::time::Duration;
 
-use synod_protocol::NodeId;
-use synod_protocol::message::{Formation, Status};
+use synod_protocol::message::{Formation, LearnerStatus, Status};
+use synod_protocol::{LearnerId, NodeId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::fleet::{Counts, Fleet};
 use crate::layout::Layout;
+use crate::meter::Meter;
 use crate::policy::Chaos;
 use crate::process::Exit;
 use crate::timeline::{Happening, Timeline};
@@ -22,6 +23,9 @@ use crate::watch::{self, Leadership, Sight};
 
 /// Time in which leadership may be passed on without being called lost: a proposer's own answers come every 100 ms.
 const HANDOVER: Duration = Duration::from_millis(150);
+
+/// Time between two looks at the sizes of processes.
+const METER_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How a stretch of a session ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +49,9 @@ pub struct Session {
     /// Processes that answered last time they were asked; of acceptors, those that vote.
     serving: BTreeSet<NodeId>,
     chaos: Option<(Chaos, Instant)>,
+    meter: Option<(Meter, Instant)>,
+    /// What each learner said of itself last.
+    learners: BTreeMap<LearnerId, LearnerStatus>,
     interrupt: Signal,
     terminate: Signal,
 }
@@ -74,6 +81,8 @@ impl Session {
             leaderless_at: None,
             serving: BTreeSet::new(),
             chaos: None,
+            meter: None,
+            learners: BTreeMap::new(),
             interrupt,
             terminate,
         })
@@ -128,7 +137,8 @@ impl Session {
 
     fn wake_at(&self) -> Option<Instant> {
         let next_kill = self.chaos.as_ref().map(|(_, at)| *at);
-        [self.fleet.next_start(), next_kill, self.leaderless_at].into_iter().flatten().min()
+        let next_look = self.meter.as_ref().map(|(_, at)| *at);
+        [self.fleet.next_start(), next_kill, next_look, self.leaderless_at].into_iter().flatten().min()
     }
 
     fn on_exit(&mut self, exit: &Exit) {
@@ -137,6 +147,9 @@ impl Session {
     }
 
     fn on_sight(&mut self, sight: &Sight) {
+        if let (NodeId::Learner(id), Some(Status::Learner(status))) = (sight.node, &sight.status) {
+            self.learners.insert(id, status.clone());
+        }
         let serves = match &sight.status {
             Some(Status::Acceptor(acceptor)) => matches!(acceptor.formation, Formation::Open { .. }),
             Some(Status::Proposer(_) | Status::Learner(_)) => true,
@@ -159,6 +172,13 @@ impl Session {
 
     fn on_time(&mut self, now: Instant) {
         self.fleet.start_due(now);
+        if let Some((meter, next_look)) = &mut self.meter
+            && *next_look <= now
+        {
+            *next_look = now + METER_INTERVAL;
+            let sizes = meter.look(&self.fleet);
+            self.fleet.tell(&sizes);
+        }
         if self.leaderless_at.is_some_and(|at| at <= now) {
             self.leaderless_at = None;
             self.fleet.tell(&Happening::NoLeader);
@@ -191,6 +211,40 @@ impl Session {
     pub fn end_chaos(&mut self) {
         self.chaos = None;
         self.fleet.start_killed();
+    }
+
+    /// Lets `meter` look at every process now and then.
+    pub fn start_meter(&mut self, meter: Meter) {
+        self.meter = Some((meter, Instant::now() + METER_INTERVAL));
+    }
+
+    /// A last look, and the meter back.
+    pub fn end_meter(&mut self) -> Option<Meter> {
+        let (mut meter, _) = self.meter.take()?;
+        let sizes = meter.look(&self.fleet);
+        self.fleet.tell(&sizes);
+        Some(meter)
+    }
+
+    /// Supervises until every learner has said that it has applied the same slot as the others, or `deadline`. Then tells each one's
+    /// hash chain there; nothing when they didn't come to the same slot.
+    pub async fn until_learners_are_level(
+        &mut self,
+        deadline: Instant,
+    ) -> Ended<Option<BTreeMap<LearnerId, u64>>> {
+        self.learners.clear();
+        let all = self.fleet.nodes().filter(|node| matches!(node, NodeId::Learner(_))).count();
+        let level = |session: &Session| {
+            let applied: BTreeSet<_> = session.learners.values().map(|status| status.applied).collect();
+            session.learners.len() == all && applied.len() == 1
+        };
+        match self.until_or(sleep_until(deadline), level).await {
+            Some(Some(())) => Ended::Done(None),
+            Some(None) => {
+                Ended::Done(Some(self.learners.iter().map(|(id, status)| (*id, status.chain)).collect()))
+            }
+            None => Ended::Asked,
+        }
     }
 
     /// Where the work that goes on meanwhile can tell the timeline something.

@@ -91,6 +91,17 @@ pub enum Happening {
         /// The worst second's 99th percentile, microseconds.
         p99_us: u64,
     },
+    /// How large processes and their directories are.
+    Sizes {
+        /// The largest journal of an acceptor, bytes on disk.
+        acceptor_disk_bytes: u64,
+        /// The largest acceptor in memory, bytes.
+        acceptor_memory_bytes: u64,
+        /// The largest store of a learner, bytes on disk.
+        learner_disk_bytes: u64,
+        /// The largest learner in memory, bytes.
+        learner_memory_bytes: u64,
+    },
     /// Every process was stopped.
     Stopped {
         /// How many had to be killed.
@@ -145,6 +156,22 @@ impl Happening {
                 let rest =
                     format!("{ok_per_s} calls/s, {failed} failed, {unknown} unknown, p99 {p99_ms:.1} ms");
                 ("load", PLAIN, "", rest)
+            }
+            Happening::Sizes {
+                acceptor_disk_bytes,
+                acceptor_memory_bytes,
+                learner_disk_bytes,
+                learner_memory_bytes,
+            } => {
+                let mib = |bytes: &u64| bytes >> 20;
+                let rest = format!(
+                    "at most: acceptors {} MiB on disk, {} in memory; learners {} on disk, {} in memory",
+                    mib(acceptor_disk_bytes),
+                    mib(acceptor_memory_bytes),
+                    mib(learner_disk_bytes),
+                    mib(learner_memory_bytes)
+                );
+                ("sizes", PLAIN, "", rest)
             }
             Happening::Stopped { killed: 0 } => ("stopped", GREEN, "all", "cleanly".into()),
             Happening::Stopped { killed } => ("stopped", YELLOW, "all", format!("{killed} had to be killed")),

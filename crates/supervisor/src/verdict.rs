@@ -1,10 +1,10 @@
-//! The demo's verdict: what was measured, whether it is good enough, and how it is told. Pure.
+//! The verdict of a demo or soak: what was measured, whether it is good enough, and how it is told. Pure.
 
 use std::fmt::Write;
 
 use crate::fleet::Counts;
 
-/// What a demo found.
+/// What a demo or soak found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Calls that ended ok, checks at the end included.
@@ -29,10 +29,12 @@ pub struct Findings {
     pub counts: Counts,
     /// Whether every process served again in the end.
     pub all_serve: bool,
+    /// What else was wrong, in words.
+    pub others: Vec<String>,
 }
 
 impl Findings {
-    /// Why the demo has failed; nothing when it has passed.
+    /// Why it has failed; nothing when it has passed.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut must = |holds: bool, otherwise: String| {
@@ -50,6 +52,7 @@ impl Findings {
         must(kills == restarts, format!("{kills} were killed and {restarts} restarted"));
         must(deaths == 0, format!("processes died {deaths} times by themselves"));
         must(self.all_serve, "not every process served in the end".into());
+        faults.extend(self.others.iter().cloned());
         faults
     }
 
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_fault_alone_fails_it_and_is_named() {
-        let bad: [(&str, Findings); 9] = [
+        let bad: [(&str, Findings); 10] = [
             ("contradict", Findings { violations: 1, ..good() }),
             ("calls failed", Findings { failed: 1, ..good() }),
             ("unknown", Findings { unknown: 1, ..good() }),
@@ -121,6 +124,7 @@ mod tests {
             ),
             ("by themselves", Findings { counts: Counts { kills: 3, restarts: 3, deaths: 1 }, ..good() }),
             ("not every process", Findings { all_serve: false, ..good() }),
+            ("too large", Findings { others: vec!["too large".into()], ..good() }),
         ];
         for (word, findings) in bad {
             let faults = findings.faults();

@@ -122,11 +122,13 @@ mod tests {
             phase,
             ballot,
             chosen: Slot::ZERO,
+            floor: Slot::FIRST,
             in_flight: 0,
             queued_bytes: 0,
             retained_bytes: 0,
             learners: Vec::new(),
             held: Vec::new(),
+            full: Vec::new(),
         };
         Sight { node: ballot.proposer.into(), status: Some(Status::Proposer(status)) }
     }

@@ -32,7 +32,8 @@ fn recover(disk: &MemoryDisk) -> Option<(Recovery<MemoryDisk>, Batches)> {
     let limit = on_disk as usize * MEMORY_PER_BYTE + MEMORY_PER_JOURNAL;
     let recovery = within(limit, || {
         Recovery::read(disk.clone(), OPTIONS, |replayed| {
-            if let Replayed::Record { batch, record } = replayed {
+            if let Replayed::Record { place, record } = replayed {
+                let batch = place.batch();
                 assert!(
                     batches.last_key_value().is_none_or(|(last, _)| *last <= batch),
                     "{batch} comes late"

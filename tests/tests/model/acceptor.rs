@@ -3,16 +3,19 @@
 //! The checks that concern one acceptor alone are made at every step: what it tells is durable when it leaves (I4), and nothing
 //! durable ever falls (I3), so that what was told stays so; recovery gives back what the role had.
 
+use synod_acceptor::vote::Kept;
 use synod_acceptor::{Acceptor, Durable, Record, Timer};
 use synod_protocol::message::{Message, Promise, ToAcceptor, ToLearner, ToProposer};
 use synod_protocol::role::{Effects, Persist, Released, Role};
-use synod_protocol::{NodeId, Slot, SlotRange};
+use synod_protocol::{NodeId, Slot, SlotRange, Value};
 
 use crate::step::{Cell, Fact, Outcome, Rule, Witness};
 use crate::world::Config;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AcceptorCell {
+    /// Its place in the state; several with one id have one each.
+    place: u8,
     pub(crate) role: Acceptor,
     /// What the disk is sure to give back.
     pub(crate) durable: Durable,
@@ -53,10 +56,11 @@ impl Persist<Record> for Crashes<'_> {
 }
 
 impl AcceptorCell {
-    pub(crate) fn new(config: &Config, place: u16) -> AcceptorCell {
-        let id = synod_protocol::AcceptorId(place);
-        let durable = config.formed(id);
+    pub(crate) fn new(config: &Config, place: u8) -> AcceptorCell {
+        let durable = config.disk_at(place);
+        let id = durable.head().acceptor;
         AcceptorCell {
+            place,
             role: Acceptor::new(config.acceptor(id), durable.clone()),
             durable,
             pending: Effects::default(),
@@ -76,6 +80,7 @@ impl AcceptorCell {
             | ToAcceptor::Probe { .. }
             | ToAcceptor::QuorumRead { .. }
             | ToAcceptor::Fetch(_)
+            | ToAcceptor::Admit(_)
             | ToAcceptor::Form { .. }
             | ToAcceptor::Status { .. } => false,
         };
@@ -98,11 +103,12 @@ impl AcceptorCell {
         let released = std::mem::take(&mut self.pending).release(&mut Syncs(&mut self.durable));
         self.absorbed = 0;
         let (durable, memory, id) = (self.durable.clone(), self.role.durable().clone(), self.id());
+        let place = self.place;
         let mut outcome = Outcome::new(Cell::Acceptor(Box::new(self)));
         if grouped {
             outcome.witness(Witness::TwoMessagesInOneSync);
         }
-        tell(id, &before, &durable, released.expect("this disk syncs everything"), &mut outcome);
+        tell(place, &before, &durable, released.expect("this disk syncs everything"), &mut outcome);
         if durable != memory {
             outcome.fail(Rule::I4, || format!("{id} has {memory:?}, its disk {durable:?} after a sync"));
         }
@@ -127,7 +133,9 @@ impl AcceptorCell {
         let (lost, synced) = (disk.records > usize::from(kept), disk.records);
         let id = self.durable.head().acceptor;
         let durable = self.durable.clone();
+        let place = self.place;
         let mut restarted = AcceptorCell {
+            place,
             role: Acceptor::new(config.acceptor(id), durable.clone()),
             durable: durable.clone(),
             pending: Effects::default(),
@@ -148,9 +156,14 @@ impl AcceptorCell {
             Ok(released) => released,
             Err(Lost) => Released { messages: Vec::new(), timers: Vec::new(), halt: None },
         };
-        tell(id.into(), &before, &durable, released, &mut outcome);
+        tell(place, &before, &durable, released, &mut outcome);
         outcome
     }
+}
+
+/// A value as the model's disk keeps it: everything stays in memory.
+pub(crate) fn in_memory(kept: &Kept) -> &Value {
+    kept.in_memory().expect("the model leaves no value to a disk")
 }
 
 /// Messages that might as well never have been sent.
@@ -159,25 +172,34 @@ fn drop_all(released: Released<Timer>) -> Released<Timer> {
 }
 
 /// Checks what leaves an acceptor against its disk, and notes what it says of the world.
-fn tell(id: NodeId, before: &Durable, durable: &Durable, released: Released<Timer>, outcome: &mut Outcome) {
+fn tell(place: u8, before: &Durable, durable: &Durable, released: Released<Timer>, outcome: &mut Outcome) {
+    let id = NodeId::from(durable.head().acceptor);
     never_falls(id, before, durable, outcome);
-    let NodeId::Acceptor(acceptor) = id else { unreachable!("{id} has a disk") };
+    changed_disks(place, before, durable, outcome);
     for (slot, vote) in durable.votes_above(Slot::ZERO) {
         let known = before.vote(slot).is_some_and(|old| old == vote);
         if before.vote(slot).is_some_and(|old| old.value != vote.value) {
             outcome.witness(Witness::MinorityVoteOverwritten);
         }
         if !known {
-            let place = u8::try_from(acceptor.0 - 1).unwrap();
-            let (ballot, value) = (vote.ballot, vote.value.clone());
+            let (ballot, value) = (vote.ballot, in_memory(&vote.value).clone());
             outcome.facts.push(Fact::Voted { acceptor: place, slot, ballot, value });
         }
+    }
+    if durable.head().floor > before.head().floor {
+        let floor = durable.head().floor;
+        outcome.witness(Witness::FloorRaised);
+        if before.head().held.next() < floor {
+            outcome.witness(Witness::FloorPassedHeldPrefix);
+        }
+        outcome.facts.push(Fact::Dropped { who: id, floor });
+        outcome.facts.push(Fact::CalledPrefix { who: id, slot: floor.previous() });
     }
     if durable.head().held > before.head().held {
         outcome.witness(Witness::HeldPrefixAdvanced);
         outcome.facts.push(Fact::CalledPrefix { who: id, slot: durable.head().held });
-        for (slot, value) in (1..).map(Slot).zip(durable.held_values(Slot::FIRST, durable.head().held)) {
-            outcome.facts.push(Fact::CalledChosen { who: id, slot, value: value.clone() });
+        for (slot, value) in durable.held_values(durable.head().floor, durable.head().held) {
+            outcome.facts.push(Fact::CalledChosen { who: id, slot, value: in_memory(value).clone() });
         }
     }
     for (to, message) in released.messages {
@@ -186,13 +208,28 @@ fn tell(id: NodeId, before: &Durable, durable: &Durable, released: Released<Time
     }
 }
 
+/// Notes what the step says of replaced disks.
+fn changed_disks(place: u8, before: &Durable, durable: &Durable, outcome: &mut Outcome) {
+    if before.cluster().is_none() && durable.cluster().is_some() {
+        outcome.witness(Witness::Readmitted);
+        outcome.facts.push(Fact::Entered { acceptor: durable.head().acceptor });
+        return;
+    }
+    for (acceptor, row) in durable.head().incarnations.rows() {
+        if before.head().incarnations.get(acceptor) != Some(row) {
+            outcome.facts.push(Fact::Recorded { place, acceptor, row });
+        }
+    }
+}
+
 /// I3: whatever was durable is so for ever, or was overwritten at a higher ballot.
 fn never_falls(id: NodeId, before: &Durable, durable: &Durable, outcome: &mut Outcome) {
     let (old, new) = (before.head(), durable.head());
-    if new.promised < old.promised || new.held < old.held || new.highest < old.highest {
+    let head_falls = new.promised < old.promised || new.held < old.held || new.highest < old.highest;
+    if head_falls || new.floor < old.floor {
         outcome.fail(Rule::I3, || format!("{id} had {old:?}, has {new:?}"));
     }
-    for (slot, vote) in before.votes_above(Slot::ZERO) {
+    for (slot, vote) in before.votes_above(new.floor.previous()) {
         let stays = durable.vote(slot).is_some_and(|new| new == vote || new.ballot > vote.ballot);
         if !stays {
             outcome.fail(Rule::I3, || {
@@ -210,14 +247,23 @@ fn is_durable(id: NodeId, durable: &Durable, message: &Message, outcome: &mut Ou
             if !promise.complete {
                 outcome.witness(Witness::PromiseInSeveralChunks);
             }
+            if promise.floor > Slot::FIRST {
+                outcome.witness(Witness::FloorPromised);
+            }
             head.promised >= promise.ballot && head.held >= promise.held && promise_is_true(durable, promise)
         }
         Message::Proposer(ToProposer::Accepted(accepted)) => {
             let slots = accepted.slots.iter().copied().flat_map(SlotRange::slots);
-            let voted = |slot| durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot);
+            let voted = |slot| {
+                slot < head.floor || durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot)
+            };
             head.promised >= accepted.ballot && head.held >= accepted.held && slots.into_iter().all(voted)
         }
         Message::Proposer(ToProposer::Nack { promised, .. }) => head.promised >= *promised,
+        Message::Proposer(ToProposer::Admitted(admitted)) => {
+            let row = head.incarnations.get(admitted.admit.acceptor);
+            row.is_some_and(|row| row.since >= admitted.admit.ballot)
+        }
         Message::Proposer(ToProposer::Fetched(fetched)) | Message::Learner(ToLearner::Fetched(fetched)) => {
             outcome.facts.push(Fact::CalledPrefix { who: id, slot: fetched.held });
             for (offset, value) in (0..).zip(&fetched.values) {
@@ -237,6 +283,6 @@ fn is_durable(id: NodeId, durable: &Durable, message: &Message, outcome: &mut Ou
 fn promise_is_true(durable: &Durable, promise: &Promise) -> bool {
     promise.votes.iter().all(|vote| {
         let known = durable.vote(vote.slot);
-        known.is_some_and(|known| known.ballot > vote.ballot || known.value == vote.value)
+        known.is_some_and(|known| known.ballot > vote.ballot || known.value.is(&vote.value))
     })
 }

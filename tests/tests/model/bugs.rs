@@ -4,7 +4,9 @@
 use synod_planted::Bug;
 
 use crate::configurations::{
-    catching_up, chunks, chunks_above_held, holding, overruled, reading, reduced, rereading,
+    catching_up, chunks, chunks_above_held, holding, lost_reads, lost_votes, overruled,
+    overruled_and_reported, reading, readmission, readmitted_reads, reduced, rereading, second_readmission,
+    truncated,
 };
 use crate::explore::{explore, lacking};
 use crate::step::Witness;
@@ -44,12 +46,24 @@ fn catcher(bug: Bug) -> Catcher {
         B::IncompletePromiseCounts | B::CappedPromise => Config { ballots: &[1, 1], ..unsymmetric(chunks()) },
         B::HeldOfIncompletePromiseIgnored => unsymmetric(chunks_above_held()),
         B::HeldOverOtherBallots => unsymmetric(holding()),
+        B::DroppedSlotsToldAsFree | B::NewSlotsBelowFloor => unforgetting(truncated()),
+        B::ChosenPrefixFromHearsay => unforgetting(overruled_and_reported()),
         B::FetchServesUnchosen => overruled(),
         B::AppliedOverGap => catching_up(),
         B::ReadWithoutRound | B::ReadBeforeApplied | B::ReadRoundOfTooFew | B::ReadJoinsRunningRound => {
             unforgetting(reading())
         }
         B::ReadRoundReusedAfterRestart => unforgetting(rereading()),
+        B::ReplacedDiskAnswers
+        | B::ReadmissionNotRecorded
+        | B::ReadmissionUnseated
+        | B::ReadmittedDespitePromise
+        | B::OlderPromiseCounts
+        | B::OlderVoteCounts => readmission(),
+        B::ReadmissionSlotsNotHeld | B::ReadmissionAtOnce => lost_votes(),
+        B::EntersWithoutTable => second_readmission(),
+        B::EntersWithoutHighest => lost_reads(),
+        B::OlderReadReplyCounts => readmitted_reads(),
         other => return Catcher::Other(elsewhere(other)),
     };
     Catcher::Model(Box::new(Config { bug: Some(bug), ..config }))
@@ -65,9 +79,23 @@ fn elsewhere(bug: Bug) -> &'static str {
         B::RepliesNotKept | B::FencedCallApplied | B::ExpiryUnconditional => {
             "simulator: it needs sessions whose calls are repeated; the model's client never repeats one"
         }
+        B::ReadmissionCountsReplaced
+        | B::ReadmittedRaisesNoPromise
+        | B::ReadmissionSurvivesNack
+        | B::EntersWithoutPromise => {
+            "tests/planted/readmission.rs: left out alone it does no harm in these worlds, explored to their ends"
+        }
         B::NewSlotsOverVotes | B::SettleOverVotes => {
             "simulator: it takes more values than the model's clients have"
         }
+        B::FloorOfOneReport | B::FloorOfAllReports | B::FloorAbovePin | B::FloorOfObservers => {
+            "the proposer's tests: the model has one learner, which pins nothing"
+        }
+        B::FloorAboveChosen | B::FloorOfRefusedAccept => {
+            "the roles' own tests: a floor is true whoever tells it, so taking it too early shows nowhere"
+        }
+        B::HeldNotRaisedWithFloor => "the acceptor's tests: it only stops the held prefix for ever",
+        B::RoomIgnored => "the keeper's tests: the model's disk is never full",
         B::RetryWithNewSequence | B::UnknownCalledFailed | B::HintsAlwaysFollowed => {
             "simulator: it is the client's"
         }
@@ -122,5 +150,5 @@ fn every_planted_bug_is_caught() {
         }
     }
     assert!(missed.is_empty(), "not caught: {missed:?}");
-    assert!(caught >= 24, "only {caught} planted bugs are the model's");
+    assert!(caught >= 35, "only {caught} planted bugs are the model's");
 }

@@ -4,7 +4,7 @@ use synod_learner::Timer::{CatchUp, Settle};
 use synod_proposer::Timer::{Heal, Heartbeat, Resend};
 use synod_protocol::tuning::Tuning;
 
-use crate::world::{ANY, Config, Start};
+use crate::world::{ANY, Config, Replaced, Start};
 
 /// Everything that makes states fewer, for worlds in which it is right.
 pub(crate) fn reduced() -> Config {
@@ -116,4 +116,45 @@ pub(crate) fn overruled() -> Config {
 /// A learner's life ends while its reads wait.
 pub(crate) fn rereading() -> Config {
     Config { learner_restarts: 1, learner_timers: &[], ..reading() }
+}
+
+/// a3's new disk is readmitted by p1 while its old disk goes on, and p2 may lead with either.
+pub(crate) fn readmission() -> Config {
+    Config { start: Start::Heard, ballots: &[2, 1], replaced: Replaced::Last, symmetry: false, ..reduced() }
+}
+
+/// The same where a1 and a3's old disk have chosen a value.
+pub(crate) fn lost_votes() -> Config {
+    Config { start: Start::ChosenWithLast, ..readmission() }
+}
+
+/// The same for readers, who may have begun while the lost disk was in.
+pub(crate) fn lost_reads() -> Config {
+    Config { proposers: 1, learners: 2, reads: 1, ballots: &[2], ..lost_votes() }
+}
+
+/// What is chosen with the new disk, readers see though the old one answers.
+pub(crate) fn readmitted_reads() -> Config {
+    Config { start: Start::Readmitted, ..lost_reads() }
+}
+
+/// a2 was readmitted before a3, and its old disk goes on too.
+pub(crate) fn second_readmission() -> Config {
+    Config { replaced: Replaced::LastAfterSecond, proposers: 1, ballots: &[2], ..readmission() }
+}
+
+/// A learner syncs what is chosen and says so; p1 states the floor that follows, and what lies below is dropped before p2 leads.
+pub(crate) fn truncating() -> Config {
+    let timers = &[(1, Heartbeat, ANY), (2, Heartbeat, 1)];
+    Config { start: Start::Led, timers, reports: true, slots: 2, offers: 1, crashes: Some(1), ..reduced() }
+}
+
+/// The same with one slot, and without crashes.
+pub(crate) fn truncated() -> Config {
+    Config { timers: &[(1, Heartbeat, ANY)], slots: 1, crashes: Some(0), ..truncating() }
+}
+
+/// p2 has overruled a value that a3 voted for at p1's ballot; one learner of three has synced p2's, and says so to p1.
+pub(crate) fn overruled_and_reported() -> Config {
+    Config { start: Start::Overruled, configured: 3, symmetry: false, ..truncated() }
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use synod_protocol::NodeId;
-use synod_protocol::message::{Message, ToAcceptor};
+use synod_protocol::message::{Message, ToAcceptor, ToLearner, ToProposer};
+use synod_protocol::{NodeId, ProposerId, Slot};
 
 use crate::model::Node;
 use crate::step::{Cell, Event, Fact, Outcome, Rule};
 use crate::tables::{Step, Synod};
-use crate::world::Envelope;
+use crate::world::{CLIENT, Envelope, LISTENER};
 
 thread_local! {
     static EXPECTED: ThreadCell<bool> = const { ThreadCell::new(false) };
@@ -66,7 +66,21 @@ impl Synod {
 
     /// Names an outcome by numbers; nothing if nothing came of it, or if it goes beyond the bounds.
     fn number(&self, place: u8, before: &Cell, outcome: Outcome) -> Option<Arc<Step>> {
-        let Outcome { cell, sends, facts, witnesses, failure } = outcome;
+        let Outcome { cell, mut sends, mut facts, witnesses, failure } = outcome;
+        if self.config.reports {
+            let synced = sends.iter().filter_map(|(_, message)| match message {
+                Message::Learner(ToLearner::Chosen(chosen)) => Some(chosen.prefix),
+                Message::Learner(_) | Message::Acceptor(_) | Message::Proposer(_) | Message::Client(_) => {
+                    None
+                }
+            });
+            if let Some(synced) = synced.max().filter(|synced| *synced > Slot::ZERO) {
+                facts.push(Fact::Synced { slot: synced });
+                let report = ToProposer::Subscribe { next: synced.next(), synced, pinned: None };
+                let proposers = (1..=self.config.proposers).map(|id| NodeId::from(ProposerId(id)));
+                sends.extend(proposers.map(|to| (to, Message::Proposer(report.clone()))));
+            }
+        }
         let beyond = |fact: &Fact| matches!(fact, Fact::Asked { slot, .. } if slot.0 > self.config.slots);
         if facts.iter().any(beyond) || (cell == *before && sends.is_empty() && failure.is_none()) {
             return None;
@@ -76,17 +90,34 @@ impl Synod {
             _ => false,
         };
         let from = self.config.node(usize::from(place));
-        let sends = sends.into_iter().filter_map(|(to, message)| self.sent(from, to, message)).collect();
+        let sends = sends.into_iter().flat_map(|(to, message)| self.sent(from, to, message)).collect();
         let failure = failure.map_or(0, |failure| self.failures.number(failure) + 1);
         let (cell, facts) = (self.cells.number(cell), self.facts.number(facts));
         Some(Arc::new(Step { cell, sends, facts, failure, witnesses, written }))
     }
 
     /// A message under way, unless it is for nobody here, or a probe ([`crate::proposer`] says why).
-    pub(crate) fn sent(&self, from: NodeId, to: NodeId, message: Message) -> Option<(u8, u32)> {
+    /// An acceptor's message may reach any process with its id; only the disk that waits heeds the admin command.
+    pub(crate) fn sent(&self, from: NodeId, to: NodeId, message: Message) -> Vec<(u8, u32)> {
+        // Proposers send nothing to each other: it is the report of the learner that listens.
+        let from = if matches!(to, NodeId::Proposer(_)) && matches!(from, NodeId::Proposer(_)) {
+            LISTENER.into()
+        } else {
+            from
+        };
         let probe = matches!(&message, Message::Acceptor(ToAcceptor::Probe { .. }));
-        let place = self.config.place(to).filter(|_| !probe)?;
-        Some((place, self.envelopes.number(Envelope { from, to, message })))
+        let form = matches!(&message, Message::Acceptor(ToAcceptor::Form { .. }));
+        let others =
+            self.config.others().filter(|(_, id, _)| to == NodeId::from(*id)).map(|(place, ..)| place);
+        let own = self.config.place(to).filter(|_| !form);
+        let places: Vec<u8> = own.into_iter().chain(others).filter(|_| !probe).collect();
+        if places.is_empty() {
+            return Vec::new();
+        }
+        // The admin command carries to the disk that waits what a leader grants.
+        let from = if form { CLIENT.into() } else { from };
+        let number = self.envelopes.number(Envelope { from, to, message });
+        places.into_iter().map(|place| (place, number)).collect()
     }
 
     fn happen(&self, cell: &Cell, event: Event) -> Option<Outcome> {
@@ -119,10 +150,11 @@ impl Synod {
             (Cell::Proposer(proposer), Event::Deliver(number)) => {
                 let Envelope { from, message, .. } = (*self.envelopes.get(number)).clone();
                 let Message::Proposer(message) = message else { unreachable!("{message:?} to a proposer") };
-                Some(proposer.deliver(from, message))
+                Some(proposer.deliver(config, from, message))
             }
             (Cell::Proposer(proposer), Event::Stand) => proposer.stand(config),
             (Cell::Proposer(proposer), Event::StepDown) => Some(proposer.step_down()),
+            (Cell::Proposer(proposer), Event::Readmit) => proposer.readmit(config),
             (Cell::Proposer(proposer), Event::Offer) => proposer.offer(config),
             (Cell::Proposer(proposer), Event::Fire(timer)) => proposer.fire(config, timer),
             (Cell::Proposer(proposer), Event::Restart) => proposer.restart(config),
@@ -147,8 +179,7 @@ impl Synod {
     /// Everything that can happen to a node and would change something.
     pub(crate) fn events(&self, place: u8, node: Node) -> Arc<[Event]> {
         self.events.of((node.cell, node.inbox), |_| {
-            let acceptor = usize::from(place) < usize::from(self.config.acceptors);
-            if self.config.lazy && !acceptor {
+            if self.config.lazy && self.config.seat(place).is_none() {
                 self.lazily(place, node.cell, &self.candidates(node))
             } else {
                 self.plain_events(place, node)
@@ -181,6 +212,7 @@ impl Synod {
             Cell::Acceptor(_) => {}
             Cell::Proposer(_) => {
                 events.extend([Event::Stand, Event::Offer, Event::Restart]);
+                events.extend(self.config.replacement().map(|_| Event::Readmit));
                 events.extend(self.config.timers.iter().map(|(_, timer, _)| Event::Fire(*timer)));
             }
             Cell::Learner(_) => {

@@ -82,6 +82,7 @@ fn tell_event(model: &Synod, place: u8, event: Event) -> String {
         | Event::Stand
         | Event::StepDown
         | Event::Offer
+        | Event::Readmit
         | Event::Fire(_)
         | Event::FireLearner(_)
         | Event::Read

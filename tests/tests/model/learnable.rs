@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use synod_acceptor::Durable;
 use synod_proposer::safe_value::{Report, inherit};
-use synod_protocol::{Slot, Value};
+use synod_protocol::message::Formation;
+use synod_protocol::{Incarnations, Slot, Value};
 
+use crate::acceptor::in_memory;
 use crate::model::State;
 use crate::step::{Cell, Failure, Rule};
 use crate::tables::Synod;
 use crate::world::{NODES, tell_value};
+
+/// Slots with their values, and the first slot that they are asked for.
+pub(crate) type Learnable = (BTreeMap<Slot, Value>, Slot);
 
 impl Synod {
     /// What the members of each Phase-1 quorum would let a new leader learn, by the very code that the leader runs; tells what is lost.
@@ -31,11 +36,15 @@ impl Synod {
                 // The judge makes no mistakes: planted ones are to show by what they bring about.
                 synod_planted::plant(None);
                 let disks = disks.iter().filter(|disk| **disk != u32::MAX);
-                let learnable = learnable(disks.map(|disk| self.disks.get(*disk)).collect());
+                let disks: Vec<_> = disks.map(|disk| self.disks.get(*disk)).collect();
+                let learnable = is_counted(&disks).then(|| Arc::new(learnable(disks)));
                 synod_planted::plant(self.config.bug);
-                Arc::new(learnable)
+                learnable
             });
-            let lost = history.chosen().find(|(slot, value)| learnable.get(slot) != Some(*value));
+            let Some(learnable) = learnable else { continue };
+            let (learnable, floor) = &*learnable;
+            let lost =
+                history.chosen().find(|(slot, value)| slot >= floor && learnable.get(slot) != Some(*value));
             if let Some((slot, value)) = lost {
                 let (value, found) = (tell_value(value), learnable.get(&slot));
                 let text =
@@ -47,8 +56,21 @@ impl Synod {
     }
 }
 
-/// What a new leader learns of these acceptors: what it fetches of the held prefixes, and what it must propose.
-fn learnable(disks: Vec<Arc<Durable>>) -> BTreeMap<Slot, Value> {
+/// Whether a new leader counts all of these (S12): none waits to be readmitted, and none is told by another to be replaced.
+fn is_counted(disks: &[Arc<Durable>]) -> bool {
+    let mut incarnations = Incarnations::default();
+    for disk in disks {
+        incarnations.merge(&disk.head().incarnations);
+    }
+    disks.iter().all(|disk| match &disk.head().formation {
+        Formation::Open { disk: own, .. } => !incarnations.is_older(disk.head().acceptor, *own),
+        Formation::Empty | Formation::Prepared { .. } | Formation::Replaced { .. } => false,
+    })
+}
+
+/// What a new leader learns of these acceptors: what it fetches of the held prefixes, and what it must propose; and the floor below which
+/// learners have it all.
+fn learnable(disks: Vec<Arc<Durable>>) -> Learnable {
     let reports: Vec<_> = disks
         .iter()
         .map(|disk| Report {
@@ -56,16 +78,17 @@ fn learnable(disks: Vec<Arc<Durable>>) -> BTreeMap<Slot, Value> {
             held: disk.head().held,
             votes: disk
                 .votes_above(Slot::ZERO)
-                .map(|(slot, vote)| (slot, (vote.ballot, vote.value.clone())))
+                .map(|(slot, vote)| (slot, (vote.ballot, in_memory(&vote.value).clone())))
                 .collect(),
         })
         .collect();
     let inheritance = inherit(Slot::ZERO, reports.iter());
+    let floor = inheritance.floor;
     let mut learnable: BTreeMap<Slot, Value> =
         inheritance.entries.into_iter().map(|entry| (entry.slot, entry.value)).collect();
     for disk in disks {
-        let held = disk.held_values(Slot::FIRST, inheritance.chosen);
-        learnable.extend((1..).map(Slot).zip(held.cloned()));
+        let held = disk.held_values(disk.head().floor, inheritance.chosen);
+        learnable.extend(held.map(|(slot, value)| (slot, in_memory(value).clone())));
     }
-    learnable
+    (learnable, floor)
 }

@@ -187,6 +187,7 @@ fn note(who: NodeId, settles: bool, message: &Message, outcome: &mut Outcome) {
             | ToAcceptor::Probe { .. }
             | ToAcceptor::QuorumRead { .. }
             | ToAcceptor::Fetch(_)
+            | ToAcceptor::Admit(_)
             | ToAcceptor::Form { .. }
             | ToAcceptor::Status { .. },
         )

@@ -22,7 +22,11 @@
 //!
 //! A world small enough is explored with and without 3 and 4, and shows the same disks and chosen values. Worlds with planted bugs ([`bugs`])
 //! do without what their bug makes wrong. A number of states is pinned for each world: it changes with the roles' state and behaviour,
-//! and is then to be looked at and set anew. Absent on purpose: liveness (the simulator's), truncation, readmission.
+//! and is then to be looked at and set anew. Absent on purpose: liveness (the simulator's), truncation.
+//!
+//! Where a disk was replaced ([`world::Replaced`]), several processes have one acceptor's id, all of them get what is sent to it, and what they send may
+//! come from any: the old disk's goes on whatever happens. A vote counts for the ghost unless its disk was replaced: by the ballot of the vote
+//! itself, or by a lower one that a quorum has recorded.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 

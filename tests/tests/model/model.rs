@@ -68,6 +68,7 @@ impl Synod {
             | Event::Stand
             | Event::StepDown
             | Event::Offer
+            | Event::Readmit
             | Event::Fire(_)
             | Event::FireLearner(_)
             | Event::Restart => return true,
@@ -125,6 +126,9 @@ impl Model for Synod {
             Start::Fresh => self.fresh(),
             Start::Led => self.led(),
             Start::Filled => self.filled(),
+            Start::Heard => self.heard(),
+            Start::ChosenWithLast => self.chosen_with_last(),
+            Start::Readmitted => self.readmitted(),
             Start::Overruled => self.overruled(),
         }]
     }
@@ -175,8 +179,9 @@ impl Model for Synod {
             Property::always("I5", holds::<4>),
             Property::always("I6", holds::<5>),
             Property::always("I8", holds::<6>),
-            Property::always("I13", holds::<7>),
-            Property::always("no panic", holds::<8>),
+            Property::always("I11", holds::<7>),
+            Property::always("I13", holds::<8>),
+            Property::always("no panic", holds::<9>),
         ]
     }
 }

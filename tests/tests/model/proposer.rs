@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use synod_proposer::{Proposer, Timer};
 use synod_protocol::message::{
-    Message, PhaseName, Propose, ProposerStatus, Status, ToAcceptor, ToClient, ToLearner, ToProposer,
+    Admit, FormStep, Message, PhaseName, Propose, ProposerStatus, Readmission, Status, ToAcceptor, ToClient,
+    ToLearner, ToProposer,
 };
 use synod_protocol::role::{Effects, Never, NothingToPersist, Role, TimerOrder};
-use synod_protocol::{Ballot, LearnerId, NodeId, ProposerId, Slot, SlotRange};
+use synod_protocol::{AcceptorId, Ballot, Incarnation, LearnerId, NodeId, ProposerId, Slot, SlotRange};
 
 use crate::step::{Cell, Fact, Outcome, Witness};
-use crate::world::{ANY, CLIENT, Config, LISTENER, Origin, value_of};
+use crate::world::{ANY, CLIENT, Config, LISTENER, Origin, Start, value_of};
 
 type Out = Effects<Never, Timer>;
 
@@ -109,13 +110,17 @@ impl ProposerCell {
         outcome
     }
 
-    pub(crate) fn deliver(mut self, from: NodeId, message: ToProposer) -> Outcome {
+    pub(crate) fn deliver(mut self, config: &Config, from: NodeId, message: ToProposer) -> Outcome {
         let before = self.status();
+        let granted = self.granted(config);
         let fetched = matches!(&message, ToProposer::Fetched(fetched) if !fetched.values.is_empty());
         let mut effects = Out::default();
         self.role.on_message(from, message, &mut effects).expect("roles send only what is theirs");
-        let sends = self.take(effects);
+        let mut sends = self.take(effects);
         let after = self.status();
+        if granted.is_none() {
+            sends.extend(self.granted(config));
+        }
         let restarted = self.life > 1;
         let mut outcome = self.outcome(sends);
         match (before.phase, after.phase) {
@@ -159,6 +164,54 @@ impl ProposerCell {
             outcome.witness(Witness::PreparedAgain);
         }
         Some(outcome)
+    }
+
+    /// The admin command asks the leader to readmit the disk that waits; nothing unless that begins a ballot.
+    pub(crate) fn readmit(mut self, config: &Config) -> Option<Outcome> {
+        if self.status().phase != PhaseName::Leading || !self.may_stand(config) {
+            return None;
+        }
+        let ballot = self.status().ballot;
+        let (sends, _) = self.ask_to_readmit(config)?;
+        if self.status().ballot == ballot {
+            return None;
+        }
+        self.stood += 1;
+        Some(self.outcome(sends))
+    }
+
+    fn ask_to_readmit(&mut self, config: &Config) -> Option<(Vec<(NodeId, Message)>, Readmission)> {
+        let (acceptor, disk) = config.replacement()?;
+        let ask = ToProposer::Readmit { request: 0, acceptor, disk };
+        let mut effects = Out::default();
+        self.role.on_message(CLIENT.into(), ask, &mut effects).expect("the admin command asks");
+        let mut sends = self.take(effects);
+        let answer = sends.iter().position(|(to, _)| *to == NodeId::from(CLIENT)).expect("it is answered");
+        let (_, Message::Client(ToClient::Readmission { readmission, .. })) = sends.remove(answer) else {
+            panic!("the answer is how far it is")
+        };
+        Some((sends, readmission))
+    }
+
+    /// What the admin command carries to the disk that waits, once the leader grants it. Asking changes nothing then.
+    fn granted(&self, config: &Config) -> Option<(NodeId, Message)> {
+        if config.replacement().is_none() || self.status().phase != PhaseName::Leading {
+            return None;
+        }
+        let (_, readmission) = self.clone().ask_to_readmit(config)?;
+        let Readmission::Granted(admission) = readmission else { return None };
+        let to = NodeId::from(admission.admit.acceptor);
+        Some((to, Message::Acceptor(ToAcceptor::Form { request: 0, step: FormStep::Enter(admission) })))
+    }
+
+    /// It hears of a ballot.
+    pub(crate) fn heard(mut self, promised: Ballot) -> ProposerCell {
+        let mut effects = Out::default();
+        let reply = ToProposer::ProbeReply { probe: self.probe, promised, silent: false };
+        let from = AcceptorId(1).into();
+        self.role.on_message(from, reply, &mut effects).expect("acceptors answer");
+        self.take(effects);
+        self
     }
 
     fn may_stand(&self, config: &Config) -> bool {
@@ -226,7 +279,8 @@ impl ProposerCell {
     /// A client offers a fresh value to the leader; nothing if it doesn't lead or was offered enough.
     pub(crate) fn offer(mut self, config: &Config) -> Option<Outcome> {
         let (ballot, number) = self.offered;
-        if ballot.is_none() || number >= config.offers {
+        let quiet = matches!(config.start, Start::Heard | Start::Readmitted) && ballot.round == 1;
+        if ballot.is_none() || number >= config.offers || quiet {
             return None;
         }
         self.offered.1 += 1;
@@ -265,11 +319,15 @@ impl ProposerCell {
             ToProposer::Promise(promise) => preparing != Some(promise.ballot),
             ToProposer::Accepted(accepted) => {
                 let counted = |range: &SlotRange| range.last <= status.chosen;
-                if leading == Some(accepted.ballot) && !heals && accepted.slots.iter().all(counted) {
+                let tells_floor = accepted.floor > status.floor;
+                let matters = heals || tells_floor || config.replacement().is_some();
+                let nothing_new = !matters && accepted.slots.iter().all(counted);
+                if leading == Some(accepted.ballot) && nothing_new {
                     return true;
                 }
                 ![preparing, leading].contains(&Some(accepted.ballot))
             }
+            ToProposer::Admitted(admitted) => ![preparing, leading].contains(&Some(admitted.admit.ballot)),
             ToProposer::Nack { promised, .. } => {
                 return promised.round <= status.ballot.round || !self.may_stand(config);
             }
@@ -278,6 +336,7 @@ impl ProposerCell {
             | ToProposer::Propose(_)
             | ToProposer::Subscribe { .. }
             | ToProposer::Settle { .. }
+            | ToProposer::Readmit { .. }
             | ToProposer::Status { .. } => false,
         };
         over && {
@@ -303,6 +362,13 @@ fn note(id: ProposerId, message: &Message, outcome: &mut Outcome) {
             for entry in &accept.entries {
                 let (slot, value) = (entry.slot, entry.value.clone());
                 outcome.facts.push(Fact::Asked { slot, ballot: accept.ballot, value });
+            }
+        }
+        Message::Acceptor(ToAcceptor::Admit(Admit { ballot, acceptor, disk })) => {
+            let row = Incarnation { since: *ballot, disk: *disk };
+            let fact = Fact::Admits { acceptor: *acceptor, row };
+            if !outcome.facts.contains(&fact) {
+                outcome.facts.push(fact);
             }
         }
         Message::Learner(ToLearner::Chosen(chosen)) => {

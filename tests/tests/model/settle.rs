@@ -2,13 +2,17 @@
 //! everything that could only bring a refusal or be ignored. Each rule is about messages that stay without effect for ever, since
 //! promises never fall (I3, checked at every step of an acceptor).
 
-use synod_protocol::Ballot;
+use synod_planted::Bug;
 use synod_protocol::message::{Message, ToAcceptor, ToProposer};
+use synod_protocol::{Ballot, ProposerId};
 
 use crate::model::{Node, State};
 use crate::step::{Cell, Event};
 use crate::tables::Synod;
 use crate::world::{Envelope, NODES};
+
+/// What a disk that waits to be readmitted will at least promise: a ballot begun for that, so never a proposer's first.
+const WAITS: Ballot = Ballot { round: 1, proposer: ProposerId(u16::MAX), life: 0 };
 
 /// Each acceptor's promise, by place and as a number of [`Synod::ballots`].
 pub(crate) type Promises = [u8; NODES];
@@ -25,6 +29,20 @@ impl Synod {
                 (self.drop_refused(*node, promised), u8::try_from(self.ballots.number(promised)).unwrap())
             });
         }
+        let others: Vec<_> =
+            self.config.others().map(|(place, id, _)| (usize::from(place), usize::from(id.0) - 1)).collect();
+        for (place, acceptor) in &others {
+            let node = &mut state.nodes[*place];
+            let (inbox, promise) = self.unrefused.of((node.cell, node.inbox), |_| {
+                let promised = self.promise_of(node.cell);
+                (self.drop_refused(*node, promised), u8::try_from(self.ballots.number(promised)).unwrap())
+            });
+            node.inbox = inbox;
+            // What either of its disks may yet vote for, the acceptor may.
+            let either = [promises[*acceptor], promise].map(|number| *self.ballots.get(u32::from(number)));
+            let least = either.into_iter().min().expect("there are two");
+            promises[*acceptor] = u8::try_from(self.ballots.number(least)).unwrap();
+        }
         for place in acceptors..acceptors + proposers {
             let node = &mut state.nodes[place];
             *node = self.settled.of((node.cell, node.inbox, promises), |_| {
@@ -38,7 +56,7 @@ impl Synod {
                 node
             });
         }
-        for node in &mut state.nodes[acceptors + proposers..self.config.nodes()] {
+        for node in &mut state.nodes[acceptors + proposers..self.config.nodes() - others.len()] {
             let mut learner = *node;
             node.inbox = self.unspent.of((node.cell, node.inbox), |_| {
                 self.drop_spent(&mut learner);
@@ -59,7 +77,11 @@ impl Synod {
     /// What its disk promises: the promise in its memory may yet be lost.
     fn promise_of(&self, cell: u32) -> Ballot {
         let Cell::Acceptor(acceptor) = &*self.cells.get(cell) else { unreachable!("acceptors come first") };
-        acceptor.durable.head().promised
+        if self.is_open(cell) { acceptor.durable.head().promised } else { WAITS }
+    }
+
+    fn is_open(&self, cell: u32) -> bool {
+        matches!(&*self.cells.get(cell), Cell::Acceptor(acceptor) if acceptor.durable.cluster().is_some())
     }
 
     /// An acceptor's messages without those at ballots below its promise.
@@ -68,6 +90,11 @@ impl Synod {
         messages.retain(|number| match &self.envelopes.get(*number).message {
             Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => *ballot >= promised,
             Message::Acceptor(ToAcceptor::Accept(accept)) => accept.ballot >= promised,
+            Message::Acceptor(ToAcceptor::Admit(admit)) => {
+                // Where that bug is planted, it isn't refused.
+                admit.ballot >= promised || self.config.bug == Some(Bug::ReadmittedDespitePromise)
+            }
+            Message::Acceptor(ToAcceptor::Form { .. }) => !self.is_open(node.cell),
             Message::Acceptor(_) | Message::Proposer(_) | Message::Learner(_) | Message::Client(_) => true,
         });
         self.inboxes.number(messages)

@@ -13,13 +13,14 @@ use crate::tables::Synod;
 impl Synod {
     /// Nothing has happened.
     pub(crate) fn fresh(&self) -> State {
-        let mut state = State { history: self.histories.number(History::default()), ..State::default() };
+        let mut state =
+            State { history: self.histories.number(History::new(&self.config)), ..State::default() };
         let none = self.inboxes.number(Vec::new());
         let mut sends = Vec::new();
         for place in 0..self.config.nodes() {
             let cell = match self.config.node(place) {
-                NodeId::Acceptor(AcceptorId(id)) => {
-                    Cell::Acceptor(Box::new(AcceptorCell::new(&self.config, id)))
+                NodeId::Acceptor(AcceptorId(_)) => {
+                    Cell::Acceptor(Box::new(AcceptorCell::new(&self.config, u8::try_from(place).unwrap())))
                 }
                 NodeId::Proposer(ProposerId(id)) => {
                     Cell::Proposer(Box::new(ProposerCell::new(&self.config, ProposerId(id), 1, 0)))
@@ -36,7 +37,7 @@ impl Synod {
         *self.starts.write().unwrap() =
             state.nodes.iter().take(self.config.nodes()).map(|node| node.cell).collect();
         for (place, to, message) in sends {
-            if let Some((to, number)) = self.sent(self.config.node(place), to, message) {
+            for (to, number) in self.sent(self.config.node(place), to, message) {
                 self.arrive(&mut state, to, number);
             }
         }
@@ -51,6 +52,50 @@ impl Synod {
         let everybody: Vec<u8> = (0..u8::try_from(self.config.nodes()).unwrap()).collect();
         while everybody.iter().any(|place| self.deliver_all(&mut state, *place, None)) {}
         state.spent = Spent::default();
+        state
+    }
+
+    /// The same, and p2 has heard of p1's ballot.
+    pub(crate) fn heard(&self) -> State {
+        let mut state = self.led();
+        let p1 = usize::from(self.config.acceptors);
+        let promised = match &*self.cells.get(state.nodes[p1].cell) {
+            Cell::Proposer(proposer) => proposer.status().ballot,
+            Cell::Acceptor(_) | Cell::Learner(_) => unreachable!("it is p1's place"),
+        };
+        for place in p1 + 1..p1 + usize::from(self.config.proposers) {
+            let Cell::Proposer(proposer) = (*self.cells.get(state.nodes[place].cell)).clone() else {
+                unreachable!("it is a proposer's place")
+            };
+            let heard = proposer.heard(promised);
+            state.nodes[place].cell = self.cells.number(Cell::Proposer(Box::new(heard)));
+        }
+        state
+    }
+
+    /// p1 is offered a value, and a1 and a3 vote for it; the last learner, if there is any, has told a client.
+    pub(crate) fn chosen_with_last(&self) -> State {
+        let mut state = self.heard();
+        let leader = u8::try_from(self.config.acceptors).unwrap();
+        self.happen_at(&mut state, leader, Event::Offer);
+        for place in [0, 2] {
+            self.deliver_all(&mut state, place, None);
+        }
+        if self.config.learners > 0 {
+            let last = leader + u8::try_from(self.config.proposers + self.config.learners).unwrap() - 1;
+            self.deliver_all(&mut state, leader, None);
+            self.deliver_all(&mut state, last, None);
+        }
+        state
+    }
+
+    /// Then p1 readmits a3's new disk.
+    pub(crate) fn readmitted(&self) -> State {
+        let mut state = self.heard();
+        let leader = u8::try_from(self.config.acceptors).unwrap();
+        self.happen_at(&mut state, leader, Event::Readmit);
+        let everybody: Vec<u8> = (0..u8::try_from(self.config.nodes()).unwrap()).collect();
+        while everybody.iter().any(|place| self.deliver_all(&mut state, *place, None)) {}
         state
     }
 

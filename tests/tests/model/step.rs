@@ -1,7 +1,7 @@
 //! What one role does with one event: its next state, what it sends, what that says about the world.
 
 use synod_protocol::message::Message;
-use synod_protocol::{Ballot, NodeId, Slot, Value};
+use synod_protocol::{AcceptorId, Ballot, Incarnation, NodeId, Slot, Value};
 
 use crate::acceptor::AcceptorCell;
 use crate::learner::LearnerCell;
@@ -32,6 +32,8 @@ pub(crate) enum Event {
     StepDown,
     /// A client offers the leader a fresh value.
     Offer,
+    /// The admin command asks the leader to readmit the disk that waits.
+    Readmit,
     /// A proposer's timer fires.
     Fire(synod_proposer::Timer),
     /// A learner's timer fires.
@@ -59,8 +61,10 @@ pub(crate) enum Rule {
     I5,
     /// Learners apply chosen slots without a gap; whatever is called chosen is chosen.
     I6,
-    /// What is chosen can be learned from any Phase-1 quorum.
+    /// What is chosen can be learned from any Phase-1 quorum, or was synced by learners.
     I8,
+    /// Nothing is dropped that learners haven't synced.
+    I11,
     /// Reads are neither unchosen nor stale.
     I13,
     /// An assertion of the role itself.
@@ -68,8 +72,18 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    pub(crate) const ALL: [Rule; 9] =
-        [Rule::I1, Rule::I2, Rule::I3, Rule::I4, Rule::I5, Rule::I6, Rule::I8, Rule::I13, Rule::Panic];
+    pub(crate) const ALL: [Rule; 10] = [
+        Rule::I1,
+        Rule::I2,
+        Rule::I3,
+        Rule::I4,
+        Rule::I5,
+        Rule::I6,
+        Rule::I8,
+        Rule::I11,
+        Rule::I13,
+        Rule::Panic,
+    ];
 }
 
 /// A rule broken, and how.
@@ -84,12 +98,22 @@ pub(crate) struct Failure {
 pub(crate) enum Fact {
     /// A vote is durable.
     Voted { acceptor: u8, slot: Slot, ballot: Ballot, value: Value },
+    /// A leader asks to record a disk.
+    Admits { acceptor: AcceptorId, row: Incarnation },
+    /// A record of a disk is durable.
+    Recorded { place: u8, acceptor: AcceptorId, row: Incarnation },
+    /// A readmitted disk takes part.
+    Entered { acceptor: AcceptorId },
     /// A leader asks for votes.
     Asked { slot: Slot, ballot: Ballot, value: Value },
     /// Somebody says that this value is chosen.
     CalledChosen { who: NodeId, slot: Slot, value: Value },
     /// Somebody says that all slots up to this one are chosen.
     CalledPrefix { who: NodeId, slot: Slot },
+    /// Enough learners have synced up to this slot.
+    Synced { slot: Slot },
+    /// An acceptor has dropped what lies below this slot.
+    Dropped { who: NodeId, floor: Slot },
     /// A learner stands at a slot with this hash chain.
     Applied { who: NodeId, slot: Slot, chain: u64 },
     /// A client got a reply that a call took effect at this slot.
@@ -122,6 +146,13 @@ pub(crate) enum Witness {
     ReadAnswered,
     ReadAfterSettle,
     ReadOfNewValue,
+    Readmitted,
+    NewDiskCounts,
+    OldDiskVotesOn,
+    OldValueSurvives,
+    FloorRaised,
+    FloorPassedHeldPrefix,
+    FloorPromised,
 }
 
 impl Witness {

@@ -123,6 +123,7 @@ impl Synod {
             | Event::Stand
             | Event::StepDown
             | Event::Offer
+            | Event::Readmit
             | Event::Fire(_)
             | Event::FireLearner(_)
             | Event::Read

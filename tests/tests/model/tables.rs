@@ -1,11 +1,11 @@
 //! Everything that was worked out about a configuration, once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use synod_acceptor::Durable;
-use synod_protocol::{Ballot, Slot, Value};
+use synod_protocol::Ballot;
 
 use crate::history::History;
 use crate::intern::{Interner, Memo};
@@ -58,8 +58,8 @@ pub(crate) struct Synod {
     pub(crate) unspent: Memo<(u32, u32), u32>,
     pub(crate) extensions: Memo<(u32, u32), (u32, u32, u32)>,
     pub(crate) disk_of: Memo<u32, u32>,
-    pub(crate) learnable: Memo<[u32; NODES], Arc<BTreeMap<Slot, Value>>>,
-    /// Phase-1 quorums of the smallest size, as places.
+    pub(crate) learnable: Memo<[u32; NODES], Option<Arc<crate::learnable::Learnable>>>,
+    /// Phase-1 quorums of the smallest size, as places; with every disk that an acceptor ever had.
     pub(crate) quorums: Vec<Vec<u8>>,
     pub(crate) witnesses: AtomicU32,
     /// What was seen on disks and chosen, where that is collected.
@@ -69,9 +69,15 @@ pub(crate) struct Synod {
 impl Synod {
     pub(crate) fn new(config: Config) -> Synod {
         let count = u8::try_from(config.acceptors).unwrap();
-        let quorums = (0..1u32 << count)
+        let places: Vec<u8> = (0..count).chain(config.others().map(|(place, ..)| place)).collect();
+        let distinct = |set: &Vec<u8>| {
+            let ids: BTreeSet<_> = set.iter().map(|place| config.node(usize::from(*place))).collect();
+            ids.len() == set.len()
+        };
+        let quorums = (0..1u32 << places.len())
             .filter(|set| set.count_ones() as usize == config.phase1)
-            .map(|set| (0..count).filter(|place| set & (1 << place) != 0).collect())
+            .map(|set| (0..places.len()).filter(|at| set & (1 << at) != 0).map(|at| places[at]).collect())
+            .filter(distinct)
             .collect();
         let renamings = if config.symmetry { renamings(&config) } else { Vec::new() };
         Synod {

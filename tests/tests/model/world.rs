@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use synod_acceptor::Durable;
+use synod_acceptor::{Durable, Record};
 use synod_planted::Bug;
 use synod_protocol::cluster::Limits;
 use synod_protocol::command::{BatchBuilder, Call, Command, Operation, SessionId};
-use synod_protocol::message::Message;
+use synod_protocol::message::{Admission, Admit, Formation, Founding, Message};
 use synod_protocol::tuning::Tuning;
-use synod_protocol::{AcceptorId, ClientId, LearnerId, NodeId, ProposerId, QuorumSystem, Slot, Value};
+use synod_protocol::{
+    AcceptorId, Ballot, ClientId, DiskId, Incarnation, Incarnations, LearnerId, NodeId, ProposerId,
+    QuorumSystem, Slot, Value,
+};
 
 /// Nodes of a configuration, at most.
 pub(crate) const NODES: usize = 7;
@@ -41,10 +44,16 @@ pub(crate) struct Config {
     pub(crate) crashes: Option<u8>,
     /// Restarts of each proposer.
     pub(crate) restarts: u8,
+    /// Acceptors whose disks were replaced, and who readmits them.
+    pub(crate) replaced: Replaced,
     /// Timers that fire beside those that lead to Phase 1: whose, which, how often ([`ANY`]: at will).
     pub(crate) timers: &'static [(u16, synod_proposer::Timer, u8)],
     /// Learners' timers that fire, at will.
     pub(crate) learner_timers: &'static [synod_learner::Timer],
+    /// Whether the learner that leaders stream to syncs whatever it is told is chosen, and reports so to every proposer.
+    pub(crate) reports: bool,
+    /// How many learners are configured; the one that listens is one of them.
+    pub(crate) configured: u16,
     /// Reads, all together.
     pub(crate) reads: u8,
     /// Restarts of each learner.
@@ -72,6 +81,12 @@ pub(crate) enum Start {
     Led,
     /// p1 leads; slot 1 is chosen, and a2 knows it and has voted for slots 2 and 3.
     Filled,
+    /// p1 leads, p2 has heard of it, and nothing is offered in that ballot.
+    Heard,
+    /// The same, but a1 and a3 have voted for a value, which so is chosen; a learner has told a client.
+    ChosenWithLast,
+    /// p1 leads in the ballot that readmits a3's new disk, which has entered, and nothing was offered.
+    Readmitted,
     /// a3 alone voted for a value of p1's; then p2 led without a3, and another value was chosen for slot 1.
     Overruled,
 }
@@ -91,8 +106,11 @@ impl Config {
             batch: 0,
             crashes: None,
             restarts: 0,
+            replaced: Replaced::None,
             timers: &[],
             learner_timers: &[],
+            reports: false,
+            configured: 1,
             reads: 0,
             learner_restarts: 0,
             tuning: Tuning { batch_commands: 1 << 10, ..Tuning::default() },
@@ -126,7 +144,29 @@ impl Config {
     }
 
     pub(crate) fn nodes(&self) -> usize {
-        usize::from(self.acceptors + self.proposers + self.learners)
+        usize::from(self.acceptors + self.proposers + self.learners) + self.replaced.processes().len()
+    }
+
+    /// The processes that run with another disk of an acceptor than its own place, behind all other nodes: place, acceptor, disk.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (u8, AcceptorId, DiskId)> {
+        let first = u8::try_from(self.acceptors + self.proposers + self.learners).unwrap();
+        (first..)
+            .zip(self.replaced.processes())
+            .map(|(place, (id, disk))| (place, AcceptorId(*id), DiskId(*disk)))
+    }
+
+    /// The acceptor at a place, and the disk that it runs with, if it is one.
+    pub(crate) fn seat(&self, place: u8) -> Option<(AcceptorId, DiskId)> {
+        let other = self.others().find(|(other, ..)| *other == place);
+        let own = (u16::from(place) < self.acceptors).then(|| AcceptorId(u16::from(place) + 1));
+        let own = own.map(|id| (id, if self.replaced.had_one(id) { DiskId(2) } else { DiskId(1) }));
+        other.map(|(_, id, disk)| (id, disk)).or(own)
+    }
+
+    /// The acceptor whose disk is to be readmitted, and that disk.
+    pub(crate) fn replacement(&self) -> Option<(AcceptorId, DiskId)> {
+        let (id, disk) = *self.replaced.processes().last()?;
+        Some((AcceptorId(id), DiskId(disk)))
     }
 
     /// The place of a node in the state, if the configuration has it.
@@ -141,10 +181,11 @@ impl Config {
     }
 
     pub(crate) fn node(&self, place: usize) -> NodeId {
+        if let Some((id, _)) = self.seat(u8::try_from(place).unwrap()) {
+            return id.into();
+        }
         let place = u16::try_from(place).unwrap() + 1;
-        if place <= self.acceptors {
-            AcceptorId(place).into()
-        } else if place <= self.acceptors + self.proposers {
+        if place <= self.acceptors + self.proposers {
             ProposerId(place - self.acceptors).into()
         } else {
             LearnerId(place - self.acceptors - self.proposers).into()
@@ -153,12 +194,45 @@ impl Config {
 
     /// An acceptor's disk after formation.
     pub(crate) fn formed(&self, id: AcceptorId) -> Durable {
-        let disk = |id: AcceptorId| synod_protocol::DiskId(u64::from(id.0));
+        // One name for all, so that acceptors stay alike; tables tell disks of one acceptor apart.
+        let disk = |_| DiskId(1);
         let disks: Vec<_> = (1..=self.acceptors).map(AcceptorId).map(|id| (id, disk(id))).collect();
         let cluster = synod_protocol::Cluster::id_of(1, 1, &disks);
         let mut durable = Durable::empty(id);
-        durable.apply(&synod_acceptor::Record::Prepared { formation: 1, disk: disk(id) });
-        durable.apply(&synod_acceptor::Record::Opened { disks, cluster });
+        durable.apply(&Record::Prepared { formation: 1, disk: disk(id) });
+        durable.apply(&Record::Opened { disks, cluster });
+        durable
+    }
+
+    /// The disk at a place when the exploration begins.
+    pub(crate) fn disk_at(&self, place: u8) -> Durable {
+        let (id, disk) = self.seat(place).expect("only acceptors have disks");
+        let waits = self.replacement() == Some((id, disk));
+        let admit = Admit { ballot: EARLIER, acceptor: AcceptorId(2), disk: DiskId(2) };
+        let mut incarnations = Incarnations::default();
+        incarnations.note(admit.acceptor, Incarnation { since: EARLIER, disk: admit.disk });
+        let mut durable = Durable::empty(id);
+        if waits || disk != DiskId(1) {
+            durable.apply(&Record::Replaced { disk });
+        }
+        if waits {
+            return durable;
+        }
+        let formed = self.formed(id);
+        if disk != DiskId(1) {
+            let Formation::Open { formation, disks, cluster, .. } = formed.head().formation.clone() else {
+                unreachable!("it is formed")
+            };
+            let founding = Founding { formation, disks };
+            let (floor, highest) = (Slot::FIRST, Slot::ZERO);
+            let admission = Admission { admit, founding, incarnations, floor, highest };
+            durable.apply(&Record::Entered { admission, cluster });
+            return durable;
+        }
+        durable = formed;
+        if self.replaced == Replaced::LastAfterSecond && id != admit.acceptor {
+            durable.apply(&Record::Readmitted { admit });
+        }
         durable
     }
 
@@ -169,11 +243,18 @@ impl Config {
             parameters: 1,
             election_timeout_ms: self.tuning.election_timeout_ms,
             chunk_bytes: self.tuning.chunk_bytes,
+            cache_bytes: u64::MAX,
         }
     }
 
     pub(crate) fn proposer(&self, id: ProposerId, life: u64) -> synod_proposer::Config {
-        synod_proposer::Config { id, life, quorums: self.quorums(), tuning: self.tuning.clone() }
+        synod_proposer::Config {
+            id,
+            life,
+            quorums: self.quorums(),
+            learners: (0..self.configured).map(|more| LearnerId(LISTENER.0 + more)).collect(),
+            tuning: self.tuning.clone(),
+        }
     }
 
     pub(crate) fn learner(&self, id: LearnerId, life: u64) -> synod_learner::Config {
@@ -189,6 +270,36 @@ impl Config {
         }
     }
 }
+
+/// Which acceptors' disks were replaced. The old disk's process may go on at any moment, whatever became of the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replaced {
+    /// None.
+    None,
+    /// a3's new disk waits to be readmitted.
+    Last,
+    /// The same after a2 was readmitted with a new disk, whose old one goes on too.
+    LastAfterSecond,
+}
+
+impl Replaced {
+    /// Further processes: acceptor and disk. The last of them waits.
+    fn processes(self) -> &'static [(u16, u64)] {
+        match self {
+            Replaced::None => &[],
+            Replaced::Last => &[(3, 2)],
+            Replaced::LastAfterSecond => &[(2, 1), (3, 2)],
+        }
+    }
+
+    /// Whether an acceptor was readmitted before the exploration begins.
+    fn had_one(self, id: AcceptorId) -> bool {
+        self == Replaced::LastAfterSecond && id == AcceptorId(2)
+    }
+}
+
+/// The ballot of the readmission that is over when the exploration begins.
+pub(crate) const EARLIER: Ballot = Ballot { round: 1, proposer: ProposerId(0), life: 1 };
 
 /// What an exploration shows: the disks of the acceptors, and what is chosen.
 pub(crate) type Shown = (Vec<Durable>, Vec<(Slot, Value)>);

@@ -87,6 +87,12 @@ fn s6_held_prefixes_stated_by_heartbeats() {
 }
 
 #[test]
+fn s4_s11_floors_rise_while_leaders_change_and_acceptors_crash() {
+    let needed = [Chosen, ChosenAfterLeaderChange, FloorRaised, FloorPassedHeldPrefix, FloorPromised];
+    check("truncating", worlds::truncating(), 932_821, &needed);
+}
+
+#[test]
 fn s10_reads_of_what_a_dead_leader_left_settle_it() {
     let needed = [Chosen, NoopChosen, ReadAnswered, ReadAfterSettle, ReadOfNewValue];
     check("settling", worlds::settling(), 12_360, &needed);
@@ -121,4 +127,33 @@ fn reductions_lose_nothing_that_shows() {
         whole.collected.len(),
         reduced.collected.len()
     );
+}
+
+#[test]
+fn s12_a_replaced_disk_is_readmitted_while_the_old_one_goes_on() {
+    let needed = [Chosen, Readmitted, NewDiskCounts, OldDiskVotesOn];
+    check("readmission", worlds::readmission(), 1_132_965, &needed);
+}
+
+#[test]
+fn s12_what_the_lost_disk_had_voted_for_outlives_it() {
+    let needed = [Chosen, Readmitted, OldDiskVotesOn, OldValueSurvives];
+    check("lost votes", worlds::lost_votes(), 704_066, &needed);
+}
+
+#[test]
+fn s10_s12_reads_see_what_the_lost_disk_had_voted_for() {
+    check("lost reads", worlds::lost_reads(), 524_644, &[Chosen, Readmitted, ReadAnswered, ReadOfNewValue]);
+}
+
+#[test]
+fn s10_s12_reads_do_not_count_a_replaced_disk() {
+    let needed = [Chosen, NewDiskCounts, OldDiskVotesOn, ReadAnswered, ReadOfNewValue];
+    check("readmitted reads", worlds::readmitted_reads(), 12_499, &needed);
+}
+
+#[test]
+fn s12_a_second_disk_is_readmitted_while_both_old_ones_go_on() {
+    let needed = [Chosen, Readmitted, NewDiskCounts, OldDiskVotesOn];
+    check("second readmission", worlds::second_readmission(), 26_553, &needed);
 }

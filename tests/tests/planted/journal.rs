@@ -11,7 +11,7 @@ use std::path::Path;
 use synod_journal::Options;
 use synod_planted::Bug;
 
-use trials::{damage, failure, lives, oracle, power_loss, take_runs};
+use trials::{damage, failure, lives, oracle, power_loss, reading, take_runs};
 
 /// A trial, and the bugs that it must catch, each with words from what it must say.
 struct Duty {
@@ -132,6 +132,12 @@ const LIVES: Duty = Duty {
     ],
 };
 
+const READ_BACK: Duty = Duty {
+    name: "bit flips of batches that are read back",
+    trial: reading::every_bit_read_back,
+    catches: &[(Bug::ReadBackUnchecked, "read back as if it were sound")],
+};
+
 const DUTIES: &[Duty] = &[
     POWER_LOSS,
     RECYCLING,
@@ -146,6 +152,7 @@ const DUTIES: &[Duty] = &[
     STALE,
     MISDIRECTED,
     LIVES,
+    READ_BACK,
 ];
 
 #[test]
@@ -170,6 +177,7 @@ fn damage_catches_its_bugs() {
     TRUNCATION.check();
     STALE.check();
     MISDIRECTED.check();
+    READ_BACK.check();
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 mod journal;
 mod keeper;
+mod readmission;
+mod roles;
 mod store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -9,6 +9,7 @@ mod command;
 mod identity;
 mod linearizable;
 mod lossy;
+mod readmission;
 mod service;
 mod steady;
 mod strangers;

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use synod_protocol::hello::{Greeting, Hello, Standing};
 use synod_protocol::message::{Message, ToAcceptor, ToLearner, ToProposer};
-use synod_protocol::{Ballot, ClientId, NodeId, Slot, wire};
+use synod_protocol::{Ballot, ClientId, DiskId, Incarnations, NodeId, Slot, wire};
 use synod_tests::{DEADLINE, Daemons, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -102,9 +102,12 @@ async fn misdirected(daemons: &Daemons, node: NodeId) {
     let message = match node {
         NodeId::Acceptor(_) => Message::Acceptor(ToAcceptor::Prepare { ballot, after: Slot::ZERO }),
         NodeId::Proposer(_) => Message::Proposer(ToProposer::Nack { ballot, promised: ballot }),
-        NodeId::Learner(_) => {
-            Message::Learner(ToLearner::QuorumReadReply { round: 1, highest: Slot(u64::MAX) })
-        }
+        NodeId::Learner(_) => Message::Learner(ToLearner::QuorumReadReply {
+            round: 1,
+            highest: Slot(u64::MAX),
+            disk: DiskId(1),
+            incarnations: Incarnations::default(),
+        }),
         NodeId::Client(_) => panic!("{node} is no daemon"),
     };
     let mut link = connect(&daemons.cluster, node).await.unwrap();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use synod_protocol::link::Link;
-use synod_protocol::message::{Accept, Accepted, Message, Promise, ToAcceptor, ToProposer, Vote};
+use synod_protocol::message::{Accept, Message, Promise, ToAcceptor, ToProposer, Vote};
 use synod_protocol::value::Entry;
 use synod_protocol::{AcceptorId, Ballot, ProposerId, Slot, SlotRange, Value, wire};
 use synod_tests::{DEADLINE, Daemons, dial_as};
@@ -36,10 +36,11 @@ async fn s2_promise_and_vote_outlive_kill_9() {
     let promise = ask(&mut link, ToAcceptor::Prepare { ballot: low, after: Slot::ZERO }).await;
     assert!(matches!(promise, ToProposer::Promise(Promise { ballot, .. }) if ballot == low), "{promise:?}");
     let entries = vec![Entry { slot: Slot(1), value: value.clone() }];
-    let accept = ToAcceptor::Accept(Accept { ballot: low, chosen: Slot::ZERO, entries });
+    let accept = ToAcceptor::Accept(Accept { ballot: low, chosen: Slot::ZERO, floor: Slot::FIRST, entries });
     let voted = ask(&mut link, accept).await;
     let slots = vec![SlotRange { first: Slot(1), last: Slot(1) }];
-    assert_eq!(voted, ToProposer::Accepted(Accepted { ballot: low, slots, held: Slot::ZERO }));
+    let ToProposer::Accepted(voted) = voted else { panic!("{voted:?}") };
+    assert_eq!((voted.ballot, voted.slots, voted.held), (low, slots, Slot::ZERO));
     let promise = ask(&mut link, ToAcceptor::Prepare { ballot: high, after: Slot::ZERO }).await;
     assert!(matches!(promise, ToProposer::Promise(Promise { ballot, .. }) if ballot == high), "{promise:?}");
 

@@ -26,7 +26,26 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         B::HintsAlwaysFollowed | B::StandsWithoutPhase2Quorum => {
             Some("the regressions beside this: it takes a partial partition that lasts")
         }
-        B::CarriedBatchWithoutRoom
+        readmission if (B::ReplacedDiskAnswers..=B::OlderVoteCounts).contains(&readmission) => {
+            Some("model: what the disks told must meet at the right moment")
+        }
+        image if (B::DeletesNotCheckpointed..=B::SpillAfterCheckpoint).contains(&image) => {
+            Some("the store's and the engine's trials: `tests/tests/planted/store.rs` runs those")
+        }
+        B::FloorOfOneReport
+        | B::FloorOfAllReports
+        | B::FloorAbovePin
+        | B::FloorOfObservers
+        | B::FloorAboveChosen
+        | B::FloorOfRefusedAccept
+        | B::HeldNotRaisedWithFloor
+        | B::RoomIgnored => Some("the roles' own tests: `tests/tests/planted/roles.rs` runs those"),
+        B::DroppedSlotsToldAsFree | B::NewSlotsBelowFloor | B::ChosenPrefixFromHearsay => {
+            Some("model: no floor rises here")
+        }
+        B::LastReportedValue => Some("model: it takes votes for one slot at three ballots"),
+        B::ReadBackUnchecked
+        | B::CarriedBatchWithoutRoom
         | B::ChecksumIgnoresOffset
         | B::ChecksumIgnoresSegment
         | B::FailureForgotten

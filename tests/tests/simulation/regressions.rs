@@ -40,7 +40,7 @@ fn shows(bug: Bug, plan: &Plan) {
 /// Two proposers that were cut off named an old leader and each other, and the client never asked the one that led.
 #[test]
 fn hints_in_a_circle_do_not_hide_the_leader() {
-    for seed in [20, 31, 135] {
+    for seed in [20, 132, 135] {
         shows(Bug::HintsAlwaysFollowed, &partial_partition(seed, 0));
     }
 }
@@ -48,7 +48,7 @@ fn hints_in_a_circle_do_not_hide_the_leader() {
 /// Proposers that reached a Phase-1 quorum and no Phase-2 quorum won one election after the other, and chose nothing.
 #[test]
 fn whoever_reaches_no_phase2_quorum_deposes_nobody() {
-    let mut plan = partial_partition(354, 3);
+    let mut plan = partial_partition(81, 3);
     let acceptors: Vec<_> = plan.cluster.quorums.acceptors().collect();
     plan.cluster.quorums = QuorumSystem::flexible(acceptors, 2, 4).unwrap();
     shows(Bug::StandsWithoutPhase2Quorum, &plan);

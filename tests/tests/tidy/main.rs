@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("learner", &["protocol", "store", "engine", "daemon", "planted"]),
     ("client", &["protocol", "planted"]),
     ("supervisor", &["protocol", "client"]),
+    ("bench", &["protocol", "client"]),
     (
         "simulator",
         &["protocol", "journal", "store", "acceptor", "proposer", "learner", "client", "checker", "planted"],
@@ -73,7 +74,9 @@ fn crate_of(path: &str) -> Option<&str> {
 /// The deterministic part of roles and store: everything in `src` but the daemon's `main.rs`.
 fn is_role_library(path: &str) -> bool {
     let inside = crate_of(path).is_some_and(|name| ROLES.contains(&name) || name == "store");
-    inside && path.ends_with(".rs") && path.contains("/src/") && !path.ends_with("/src/main.rs")
+    // What only the program has: its wiring, and offline tools beside the daemon.
+    let program = path.ends_with("/src/main.rs") || path.contains("/src/commands/");
+    inside && path.ends_with(".rs") && path.contains("/src/") && !program
 }
 
 fn manifests_follow_the_arrows(files: &Files) -> Vec<String> {

@@ -1,16 +1,20 @@
 //! What the keeper holds after power loss, failures and damage at every place.
 
-use crate::trials::{every_bit_flip, every_failure, every_power_loss, take_runs};
+use crate::trials::{
+    every_bit_flip, every_failure, every_power_loss, segments_go, take_runs, truncating, voting,
+};
 
 #[test]
 fn s2_power_loss_at_every_operation_loses_nothing_that_was_persisted() {
-    every_power_loss();
+    every_power_loss(voting);
+    every_power_loss(truncating);
     println!("{} journals opened", take_runs());
 }
 
 #[test]
 fn s3_a_failure_at_every_operation_loses_nothing_that_was_persisted() {
-    every_failure();
+    every_failure(voting);
+    every_failure(truncating);
     println!("{} journals opened", take_runs());
 }
 
@@ -19,4 +23,9 @@ fn a_flipped_bit_is_never_a_vote() {
     every_bit_flip(true);
     every_bit_flip(false);
     println!("{} journals opened", take_runs());
+}
+
+#[test]
+fn s11_i14_segments_below_the_floor_go() {
+    segments_go();
 }

@@ -12,18 +12,18 @@ use synod_protocol::{AcceptorId, Slot};
 use crate::trials::{PARAMETERS, formed, voted};
 
 /// A directory of its own on a real disk; removed when the test has passed.
-struct Place(PathBuf);
+pub(crate) struct Place(pub(crate) PathBuf);
 
 impl Place {
-    fn new(name: &str) -> Place {
+    pub(crate) fn new(name: &str) -> Place {
         let path =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("keeper-{name}-{}", std::process::id()));
         Place(path)
     }
 
-    fn open(&self, id: u16, parameters: u64) -> Result<(Keeper<Directory>, Durable), KeeperError> {
+    pub(crate) fn open(&self, id: u16, parameters: u64) -> Result<(Keeper<Directory>, Durable), KeeperError> {
         let options = Options { segment_bytes: 64 << 10, prepare_step_bytes: 16 << 10, ..Options::default() };
-        Keeper::open(Directory::open(&self.0)?, options, AcceptorId(id), parameters)
+        Keeper::open(Directory::open(&self.0)?, options, AcceptorId(id), parameters, u64::MAX)
     }
 }
 

@@ -4,4 +4,6 @@
 
 mod faults;
 mod files;
+mod roles;
+mod tools;
 mod trials;

@@ -16,6 +16,8 @@ use synod_protocol::{AcceptorId, Ballot, Cluster, DiskId, ProposerId, Slot, Valu
 
 pub(crate) const PARAMETERS: u64 = 7;
 const ACCEPTOR: AcceptorId = AcceptorId(1);
+/// Little enough that most values are left to the disk at recovery.
+const CACHE_BYTES: u64 = 300;
 
 thread_local! {
     static RUNS: Cell<u64> = const { Cell::new(0) };
@@ -47,22 +49,61 @@ fn ballot(round: u64) -> Ballot {
     Ballot { round, proposer: ProposerId(1), life: 9 }
 }
 
-/// What is persisted, release by release: over several segments, with promises between the votes.
-fn releases() -> Vec<Vec<Record>> {
-    let mut releases: Vec<Vec<Record>> = formed().into_iter().map(|record| vec![record]).collect();
-    for slot in 1..=6 {
-        releases.push(vec![voted(1, slot, slot, 150)]);
+/// What happens to a keeper.
+#[derive(Clone)]
+pub(crate) enum Step {
+    /// One release.
+    Persist(Vec<Record>),
+    /// Nothing, long enough for everything that is done then.
+    Idle,
+}
+
+use Step::{Idle, Persist as Release};
+
+/// Over several segments, with promises between the votes.
+pub(crate) fn voting() -> Vec<Step> {
+    let mut steps: Vec<Step> = formed().into_iter().map(|record| Release(vec![record])).collect();
+    steps.extend((1..=6).map(|slot| Release(vec![voted(1, slot, slot, 150)])));
+    steps.insert(6, Idle);
+    steps.push(Release(vec![voted(1, 7, 7, 10), voted(1, 8, 8, 0), voted(1, 9, 9, 600)]));
+    steps.push(Release(vec![Record::Promised { ballot: ballot(2) }]));
+    steps.push(Release(vec![Record::Promised { ballot: ballot(3) }, Record::Promised { ballot: ballot(4) }]));
+    steps
+}
+
+pub(crate) fn truncated(floor: u64) -> Record {
+    Record::Truncated { floor: Slot(floor) }
+}
+
+/// The floor rises again and again, over votes of several segments, beyond the held prefix, and over votes cast anew.
+pub(crate) fn truncating() -> Vec<Step> {
+    let mut steps = vec![Release(formed())];
+    for slot in 1..=7 {
+        steps.push(Release(vec![voted(1, slot, slot, 200)]));
     }
-    releases.push(vec![voted(1, 7, 7, 10), voted(1, 8, 8, 0), voted(1, 9, 9, 600)]);
-    releases.push(vec![Record::Promised { ballot: ballot(2) }]);
-    releases.push(vec![Record::Promised { ballot: ballot(3) }, Record::Promised { ballot: ballot(4) }]);
-    releases
+    steps.push(Release(vec![truncated(4)]));
+    steps.push(Idle);
+    steps.push(Release(vec![voted(1, 8, 8, 300)]));
+    // Cast anew at a higher ballot: what stood in older segments is needed no longer, and is replayed no longer.
+    steps.push(Release((5..=8).map(|slot| voted(2, slot, 8, 150)).collect()));
+    for slot in 9..=11 {
+        steps.push(Release(vec![voted(2, slot, slot, 250)]));
+    }
+    steps.push(Release(vec![voted(2, 12, 12, 100), truncated(9), voted(2, 13, 13, 100)]));
+    steps.push(Idle);
+    // Slots that this acceptor missed; the floor has passed them.
+    steps.push(Release(vec![voted(3, 16, 13, 400)]));
+    steps.push(Release(vec![truncated(16), Record::Promised { ballot: ballot(4) }]));
+    steps.push(Idle);
+    steps.push(Release(vec![voted(4, 17, 15, 500)]));
+    steps.push(Idle);
+    steps
 }
 
 fn open(disk: &MemoryDisk) -> Result<(Keeper<MemoryDisk>, Durable), KeeperError> {
     RUNS.set(RUNS.get() + 1);
     let options = Options { segment_bytes: 1024, block_bytes: 64, prepare_step_bytes: 512 };
-    Keeper::open(disk.clone(), options, ACCEPTOR, PARAMETERS)
+    Keeper::open(disk.clone(), options, ACCEPTOR, PARAMETERS, CACHE_BYTES)
 }
 
 /// The acceptor's state by what is known of it.
@@ -85,17 +126,28 @@ impl Known {
         Ok(())
     }
 
-    /// Persists everything; idle in the middle, when the journal is sealed.
-    fn run(&mut self, disk: &MemoryDisk) -> Result<Keeper<MemoryDisk>, KeeperError> {
+    fn run(&mut self, disk: &MemoryDisk, steps: Vec<Step>) -> Result<Keeper<MemoryDisk>, KeeperError> {
         let (mut keeper, _) = open(disk)?;
-        for (place, records) in releases().into_iter().enumerate() {
-            self.persist(&mut keeper, records)?;
-            keeper.after_batch()?;
-            if place == 5 {
-                while keeper.idle()? {}
+        for step in steps {
+            match step {
+                Release(records) => {
+                    self.persist(&mut keeper, records)?;
+                    keeper.after_batch()?;
+                }
+                Idle => while keeper.idle()? {},
             }
+            self.loads(&mut keeper)?;
         }
         Ok(keeper)
+    }
+
+    /// Every value is read back as it was persisted.
+    fn loads(&self, keeper: &mut Keeper<MemoryDisk>) -> Result<(), KeeperError> {
+        for (slot, vote) in self.persisted.votes_above(Slot::ZERO) {
+            let value = keeper.load(slot)?;
+            assert!(vote.value.is(&value), "slot {slot}: {vote:?} was persisted, {value:?} is loaded");
+        }
+        Ok(())
     }
 
     fn check(&self, found: &Durable, context: &str) {
@@ -114,6 +166,7 @@ impl Known {
             let (mut keeper, found) = open(disk).unwrap_or_else(|error| panic!("{context}: {error}"));
             self.check(&found, &context);
             self = Known { persisted: found.clone(), in_flight: found };
+            self.loads(&mut keeper).unwrap_or_else(|error| panic!("{context}: can't load: {error}"));
             let after_power_loss = |known: &Known| {
                 let opened = open(&disk.after_power_loss(|| false));
                 let (_, left) = opened.unwrap_or_else(|error| panic!("{context}: persisted, then {error}"));
@@ -130,12 +183,12 @@ impl Known {
 }
 
 /// S2: the power goes at every operation; nothing, everything, or this or that of what was in flight survives.
-pub(crate) fn every_power_loss() {
+pub(crate) fn every_power_loss(steps: fn() -> Vec<Step>) {
     for after in 0.. {
         let disk = MemoryDisk::new();
         disk.plant(after, Fault::PowerLoss);
         let mut known = Known::nothing();
-        if known.run(&disk).is_ok() {
+        if known.run(&disk, steps()).is_ok() {
             assert!(after > 50, "{after} operations");
             break;
         }
@@ -152,12 +205,12 @@ pub(crate) fn every_power_loss() {
 }
 
 /// S3: every operation fails once, the process ends, and others start on the running machine.
-pub(crate) fn every_failure() {
+pub(crate) fn every_failure(steps: fn() -> Vec<Step>) {
     for after in 0.. {
         let disk = MemoryDisk::new();
         disk.plant(after, Fault::Fails);
         let mut known = Known::nothing();
-        let outcome = known.run(&disk);
+        let outcome = known.run(&disk, steps());
         if disk.planted() > 0 {
             assert!(after > 50, "{after} operations");
             break;
@@ -173,7 +226,7 @@ pub(crate) fn every_failure() {
 pub(crate) fn every_bit_flip(sealed: bool) {
     let disk = MemoryDisk::new();
     let mut known = Known::nothing();
-    let mut keeper = known.run(&disk).unwrap();
+    let mut keeper = known.run(&disk, voting()).unwrap();
     let before = known.persisted.clone();
     known.persist(&mut keeper, vec![voted(4, 11, 9, 100)]).unwrap();
     if sealed {
@@ -197,4 +250,28 @@ pub(crate) fn every_bit_flip(sealed: bool) {
     }
     println!("bit flips: {exact} harmless, {refused} refused, {shorter} took the last, unsealed release");
     assert!(exact > 0 && refused > 0 && sealed == (shorter == 0), "{exact} {refused} {shorter}");
+}
+
+/// S11: what lies below the floor leaves the disk, and what an idle keeper has too much is little.
+pub(crate) fn segments_go() {
+    let disk = MemoryDisk::new();
+    let mut known = Known::nothing();
+    let mut keeper = known.run(&disk, truncating()).unwrap();
+    for round in 0..20 {
+        let first = 18 + round * 5;
+        let held = known.persisted.head().held.0;
+        let records = (first..first + 5).map(|slot| voted(4, slot, held, 300));
+        records.for_each(|record| known.persist(&mut keeper, vec![record]).unwrap());
+        known.persist(&mut keeper, vec![truncated(first + 4)]).unwrap();
+        while keeper.idle().unwrap() {}
+        known.loads(&mut keeper).unwrap();
+        let segments = disk.files().iter().filter(|name| name.starts_with("segment-")).count();
+        assert!(segments <= 4, "round {round}: {segments} segments for one vote");
+        if round % 5 == 4 {
+            drop(keeper);
+            let (again, found) = open(&disk).unwrap();
+            assert_eq!(found, known.persisted, "round {round}");
+            keeper = again;
+        }
+    }
 }

@@ -84,7 +84,7 @@ fn s12_none_is_opened_before_all_are_prepared_under_one_formation() {
         let mut formations: Vec<_> = (1..)
             .zip(kinds)
             .map(|(id, kind)| match state(id, kind) {
-                Formation::Empty => panic!("{kinds:?}"),
+                Formation::Empty | Formation::Replaced { .. } => panic!("{kinds:?}"),
                 Formation::Prepared { formation, .. } | Formation::Open { formation, .. } => formation,
             })
             .collect();
@@ -128,4 +128,14 @@ fn each_combination_has_its_plan() {
         matches!(planned([Open, Empty, Prepared]), Err(FormError::LostDisk(Named(ids))) if ids == all(&[2]))
     );
     assert!(matches!(planned([Open, OpenOther, Prepared]), Err(FormError::DifferentClusters(_))));
+}
+
+#[test]
+fn s12_a_disk_that_waits_to_be_readmitted_is_never_formed() {
+    for others in [Kind::Empty, Kind::Prepared, Kind::Open] {
+        let mut states: BTreeMap<_, _> = (1..=3).map(|id| (AcceptorId(id), state(id, others))).collect();
+        states.insert(AcceptorId(2), Formation::Replaced { disk: DiskId(9) });
+        let refused = plan(&states, OURS).unwrap_err().to_string();
+        assert!(refused.contains("a2") && refused.contains("readmit-acceptor"), "{refused}");
+    }
 }

@@ -33,6 +33,9 @@ pub(super) struct Workload {
     /// How long new calls are begun, seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+    /// Stop earlier, after so many answered calls
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    calls: Option<u64>,
     /// Percent of puts
     #[arg(long, default_value_t = 50)]
     put: u8,
@@ -78,6 +81,7 @@ impl Workload {
             clients: self.clients as usize,
             sessions: self.sessions as usize,
             duration: Duration::from_secs(self.seconds),
+            calls: self.calls,
             mix: Mix { put: self.put, get: self.get },
             keys: self.keys as usize,
             value_bytes: self.value_bytes as usize,

@@ -32,7 +32,9 @@ impl<T> Session<T> {
                 }
             }
             ToClient::Refused { tag, reason } => self.on_refused(from, tag, reason, now),
-            ToClient::Formed { .. } | ToClient::Status { .. } => ignore_unasked(from),
+            ToClient::Formed { .. } | ToClient::Readmission { .. } | ToClient::Status { .. } => {
+                ignore_unasked(from)
+            }
         }
     }
 

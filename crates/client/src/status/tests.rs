@@ -26,6 +26,7 @@ fn acceptor(formation: Formation) -> Status {
         floor: Slot(1),
         held: Slot(10),
         highest: Slot(12),
+        full: false,
     })
 }
 
@@ -38,11 +39,13 @@ fn leading(round: u64, proposer: u16) -> Status {
         phase: PhaseName::Leading,
         ballot: ballot(round, proposer),
         chosen: Slot(12),
+        floor: Slot(1),
         in_flight: 1,
         queued_bytes: 0,
         retained_bytes: 0,
         learners: Vec::new(),
         held: Vec::new(),
+        full: Vec::new(),
     })
 }
 

@@ -135,6 +135,11 @@ impl Recorder {
         }
     }
 
+    /// Calls answered so far.
+    pub(super) fn answered(&self) -> u64 {
+        self.total.ok
+    }
+
     /// What came since the last time.
     pub(super) fn second(&mut self) -> Second {
         let Counts { ok, failed, unknown } = std::mem::take(&mut self.recent);
@@ -150,8 +155,9 @@ impl Recorder {
         second
     }
 
-    pub(super) fn report(&self, config: &Config) -> Report {
-        let end = (self.begun + config.duration).max(self.last_ok);
+    /// The whole, for calls that were begun until `stopped`.
+    pub(super) fn report(&self, config: &Config, stopped: Instant) -> Report {
+        let end = stopped.max(self.last_ok);
         let seconds = (end - self.begun).as_secs_f64();
         let Counts { ok, failed, unknown } = self.total;
         let gap = self.longest_gap.max(end - self.last_write);
@@ -186,7 +192,7 @@ mod tests {
         for millis in 1..=100 {
             recorder.ended(begun, begun + Duration::from_millis(millis), &Ok(()), true);
         }
-        let report = recorder.report(&Config { duration: Duration::ZERO, ..Config::default() });
+        let report = recorder.report(&Config::default(), begun);
         let near = |told: u64, expected: u64| told.abs_diff(expected) <= expected / 500;
         assert!(near(report.p50_us, 50_000) && near(report.p99_us, 99_000), "{report:?}");
         assert!(near(report.max_us, 100_000), "{report:?}");

@@ -249,6 +249,7 @@ impl State {
                     floor: Slot(1),
                     held: Slot::ZERO,
                     highest: Slot::ZERO,
+                    full: false,
                 };
                 Some(ToClient::Status { request, status: Status::Acceptor(status) })
             }

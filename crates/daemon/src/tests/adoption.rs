@@ -72,6 +72,8 @@ async fn s12_an_acceptor_whose_disk_went_back_is_not_used() {
     for position in [9, 11] {
         let mut back = answer(&world, &a1, 1, standing(Some(7), 5, position)).await.unwrap();
         assert!(is_closed(&mut back).await, "at {position}");
+        let told = answer(&world, &a1, 1, standing(Some(7), 5, position)).await;
+        assert!(matches!(told, Err(LinkError::Refused(Refused::RolledBack { .. }))), "at {position}");
     }
     let _other_disk = answer(&world, &a1, 1, standing(Some(7), 6, 1)).await.unwrap();
     assert_eq!(proposer.sees().await, Seen::Link(A1.into(), true));

@@ -19,7 +19,7 @@ async fn all_that_has_arrived_is_synced_at_once() {
     for (place, link) in (0..).zip(&mut links) {
         for round in (0..50).map(|round| place * 50 + round) {
             let reply = receive::<ToLearner>(link).await;
-            assert_eq!(reply, ToLearner::QuorumReadReply { round, highest: Slot(round) });
+            assert_eq!(reply, quorum_read_reply(round));
         }
     }
     let log = disk.log.lock().unwrap();

@@ -152,6 +152,6 @@ async fn a_node_that_connects_again_replaces_its_older_connection() {
     assert!(is_closed(&mut older).await);
     send(&mut newer, [quorum_read(9)]);
     let reply = receive::<ToLearner>(&mut newer).await;
-    assert_eq!(reply, ToLearner::QuorumReadReply { round: 9, highest: Slot(9) });
+    assert_eq!(reply, quorum_read_reply(9));
     assert!(matches!(acceptor.sees().await, Seen::Message(..)), "and the end of the older one is no news");
 }

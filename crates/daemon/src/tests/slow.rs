@@ -1,8 +1,10 @@
 //! Peers that take in too little, and peers that send too much (I14).
 
 use bytes::Bytes;
-use synod_protocol::Value;
+use synod_protocol::command::Record;
 use synod_protocol::message::{Propose, ReadOutcome, ReadReply, ToProposer};
+
+use synod_protocol::{Revision, Value};
 
 use super::*;
 use crate::connection::{self, Event};
@@ -14,7 +16,9 @@ const REPLY_BYTES: usize = 128 << 10;
 fn flood(from: NodeId, _message: &ToAcceptor, effects: &mut Orders) -> Result<(), Misdirected> {
     let NodeId::Client(from) = from else { return Err(Misdirected::new(from, "clients only")) };
     for id in 0..REPLIES {
-        let outcome = ReadOutcome::Value(Some(Bytes::from(vec![0; REPLY_BYTES])));
+        let (created, modified, version) = (Revision(1), Revision(1), 1);
+        let record = Record { created, modified, version, value: Bytes::from(vec![0; REPLY_BYTES]) };
+        let outcome = ReadOutcome::Value(Some(record));
         effects.send(from, ToClient::ReadReplies(vec![ReadReply { id, slot: Slot(1), outcome }]));
     }
     Ok(())

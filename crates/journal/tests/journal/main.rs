@@ -8,6 +8,7 @@ mod failure;
 mod memory;
 mod power_loss;
 mod random;
+mod reading;
 mod real;
 mod recycling;
 mod trials;

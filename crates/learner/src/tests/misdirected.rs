@@ -11,7 +11,7 @@ fn messages_of_other_roles_and_of_strangers_are_refused_and_change_nothing() {
     let messages: [(ToLearner, &[NodeId]); 9] = [
         (chosen(5, 2, 1, 1, &[filler(1)]), &[p]),
         (fetched(1, &[filler(1)], 1), &[a, l]),
-        (ToLearner::QuorumReadReply { round: LIFE + 1, highest: Slot(0) }, &[a]),
+        (reads::reply(LIFE + 1, 0), &[a]),
         (ToLearner::Refused { tag: 1, reason: NotTaken::Malformed }, &[p]),
         (ToLearner::Fetch(Fetch { first: Slot(1), last: Slot(1) }), &[l]),
         (ToLearner::Attach(Attach::Nonce(1)), &[c]),

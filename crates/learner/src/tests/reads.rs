@@ -1,5 +1,7 @@
 //! S10: quorum rounds, unsettled slots, limits.
 
+use synod_protocol::{DiskId, Incarnation, Incarnations};
+
 use super::*;
 
 fn rounds(sent: &Sent) -> Vec<(NodeId, u64)> {
@@ -19,7 +21,12 @@ fn reads(ids: &[u64]) -> ToLearner {
 }
 
 fn answer(driver: &mut Driver, acceptor: u16, round: u64, highest: u64) -> Sent {
-    driver.hear(AcceptorId(acceptor), ToLearner::QuorumReadReply { round, highest: Slot(highest) })
+    driver.hear(AcceptorId(acceptor), reply(round, highest))
+}
+
+pub(super) fn reply(round: u64, highest: u64) -> ToLearner {
+    let (disk, incarnations) = (DiskId(1), Incarnations::default());
+    ToLearner::QuorumReadReply { round, highest: Slot(highest), disk, incarnations }
 }
 
 /// Answers to `client`, as (id, slot, value or none when busy).
@@ -248,4 +255,29 @@ fn read_replies_are_split_to_fit_frames_and_bounded_for_each_client() {
         })
         .collect();
     assert_eq!(sizes, [3, 5], "a MiB each; after six of them the client is told Busy");
+}
+
+#[test]
+fn s12_an_answer_of_a_replaced_disk_is_not_counted_whenever_that_is_known() {
+    let row = |disk| {
+        let mut table = Incarnations::default();
+        let since = Ballot { round: 3, proposer: ProposerId(1), life: 1 };
+        table.note(AcceptorId(1), Incarnation { since, disk: DiskId(disk) });
+        table
+    };
+    let told = |round, highest, disk, incarnations| {
+        let disk = DiskId(disk);
+        ToLearner::QuorumReadReply { round, highest: Slot(highest), disk, incarnations }
+    };
+    let mut driver = Driver::new();
+    let round = rounds(&driver.hear(C7, reads(&[1])))[0].1;
+    // The old disk is counted until another acceptor tells that it was replaced.
+    driver.hear(AcceptorId(1), told(round, 0, 1, Incarnations::default()));
+    driver.hear(AcceptorId(2), told(round, 0, 1, row(2)));
+    for (from, table) in [(3, row(2)), (1, Incarnations::default())] {
+        let counted = driver.hear(AcceptorId(from), told(round, 0, 1, table));
+        assert!(answers(&counted, C7).is_empty(), "three of five, but one of them is older");
+    }
+    let read = driver.hear(AcceptorId(1), told(round, 0, 2, row(2)));
+    assert_eq!(answers(&read, C7).len(), 1, "the new disk counts");
 }

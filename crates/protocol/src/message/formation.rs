@@ -1,7 +1,8 @@
-//! Formation in two steps (S12): what the admin command asks of an acceptor, and how far an acceptor has come.
+//! Formation in two steps (S12), and how a replaced disk enters: what the admin command asks of an acceptor, and how far it has come.
 
 use serde::{Deserialize, Serialize};
 
+use super::Admission;
 use crate::ids::{AcceptorId, ClusterId, DiskId};
 
 /// A step of formation; asked by the admin command, never by a role.
@@ -23,6 +24,13 @@ pub enum FormStep {
         /// Every acceptor's disk.
         disks: Vec<(AcceptorId, DiskId)>,
     },
+    /// Note that this disk replaces a lost one, and wait to be readmitted. Refused unless empty, or waiting already.
+    Replace {
+        /// Random bits that name this acceptor's disk; kept if it has one.
+        disk: DiskId,
+    },
+    /// Take part, as the leader has granted. Refused unless waiting with the very disk that was admitted.
+    Enter(Box<Admission>),
 }
 
 /// How far an acceptor's formation has come (S12); what it persists of its identity.
@@ -34,6 +42,11 @@ pub enum Formation {
     Prepared {
         /// Random bits of the formation.
         formation: u128,
+        /// This acceptor's disk.
+        disk: DiskId,
+    },
+    /// Replaces a lost disk and waits to be readmitted: votes on nothing.
+    Replaced {
         /// This acceptor's disk.
         disk: DiskId,
     },
@@ -54,7 +67,7 @@ impl Formation {
     /// The cluster, once open.
     pub fn cluster(&self) -> Option<ClusterId> {
         match self {
-            Formation::Empty | Formation::Prepared { .. } => None,
+            Formation::Empty | Formation::Prepared { .. } | Formation::Replaced { .. } => None,
             Formation::Open { cluster, .. } => Some(*cluster),
         }
     }
@@ -63,7 +76,9 @@ impl Formation {
     pub fn disk(&self) -> Option<DiskId> {
         match self {
             Formation::Empty => None,
-            Formation::Prepared { disk, .. } | Formation::Open { disk, .. } => Some(*disk),
+            Formation::Prepared { disk, .. }
+            | Formation::Replaced { disk }
+            | Formation::Open { disk, .. } => Some(*disk),
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct AcceptorStatus {
     pub held: Slot,
     /// Highest slot voted on.
     pub highest: Slot,
+    /// Whether its disk is full, so that it votes on nothing new.
+    pub full: bool,
 }
 
 /// How a proposer is.
@@ -42,6 +44,8 @@ pub struct ProposerStatus {
     pub ballot: Ballot,
     /// Chosen prefix, while leading.
     pub chosen: Slot,
+    /// First slot that acceptors need to keep, while leading (S11).
+    pub floor: Slot,
     /// Slots in flight.
     pub in_flight: u64,
     /// Bytes of commands waiting.
@@ -52,6 +56,8 @@ pub struct ProposerStatus {
     pub learners: Vec<LearnerId>,
     /// Held prefix of each acceptor heard in this ballot.
     pub held: Vec<(AcceptorId, Slot)>,
+    /// Acceptors whose disks are full.
+    pub full: Vec<AcceptorId>,
 }
 
 /// What a proposer is doing.

@@ -3,7 +3,8 @@
 use super::*;
 use crate::command::{Call, Operation, SessionId};
 use crate::hello::{Hello, Standing};
-use crate::ids::{AcceptorId, Ballot, ClusterId, ProposerId, Slot};
+use crate::ids::{AcceptorId, Ballot, ClusterId, DiskId, ProposerId, Slot};
+use crate::incarnations::Incarnations;
 use crate::message::{Accept, Chosen, Consistency, Fetched, Promise, Propose, Read, Vote};
 use crate::value::Entry;
 
@@ -34,18 +35,19 @@ fn value(text: &'static str) -> Value {
 fn accept() -> ToAcceptor {
     let entries =
         vec![Entry { slot: Slot(8), value: value("abc") }, Entry { slot: Slot(9), value: Value::NOOP }];
-    ToAcceptor::Accept(Accept { ballot: ballot(), chosen: Slot(7), entries })
+    ToAcceptor::Accept(Accept { ballot: ballot(), chosen: Slot(7), floor: Slot(3), entries })
 }
 
 #[test]
 fn golden_bytes_of_an_accept() {
     let expected = concat!(
-        "45000000",                 // length of what follows
-        "3e000000",                 // length of the head
+        "4d000000",                 // length of what follows
+        "46000000",                 // length of the head
         "01000000",                 // ToAcceptor::Accept
         "05000000000000000200",     // ballot: round, proposer,
         "0807060504030201",         // and life
         "0700000000000000",         // chosen prefix
+        "0300000000000000",         // floor
         "0200000000000000",         // two entries
         "080000000000000003000000", // slot 8, three bytes
         "090000000000000000000000", // slot 9, noop
@@ -118,6 +120,8 @@ fn every_message_with_values_comes_back_whole() {
         Fetched { first: Slot(3), values: vec![value("x"), value("yz")], held: Slot(4), floor: Slot(1) };
     let promise = Promise {
         ballot: ballot(),
+        disk: DiskId(8),
+        incarnations: Incarnations::default(),
         floor: Slot(1),
         held: Slot(2),
         after: Slot(2),
@@ -155,7 +159,15 @@ fn every_cut_and_every_extra_byte_is_refused() {
 #[test]
 fn a_length_is_not_trusted_before_allocation() {
     let mut head = Vec::new();
-    encode(&ToAcceptor::Accept(Accept { ballot: ballot(), chosen: Slot(1), entries: Vec::new() }), &mut head);
+    encode(
+        &ToAcceptor::Accept(Accept {
+            ballot: ballot(),
+            chosen: Slot(1),
+            floor: Slot(1),
+            entries: Vec::new(),
+        }),
+        &mut head,
+    );
     let count_at = head.len() - 8;
     head[count_at..].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(matches!(decode_parts::<ToAcceptor>(&head, Bytes::new()), Err(WireError::Malformed(_))));

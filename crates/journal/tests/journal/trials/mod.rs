@@ -9,6 +9,7 @@ pub(crate) mod failure;
 pub(crate) mod lives;
 pub(crate) mod oracle;
 pub(crate) mod power_loss;
+pub(crate) mod reading;
 
 use std::cell::Cell;
 

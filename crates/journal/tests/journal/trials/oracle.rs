@@ -150,7 +150,8 @@ pub(crate) fn read(disk: &MemoryDisk, options: &Options) -> Result<(Recovered, R
                 assert!(next.is_none_or(|next| next == first_batch), "heads join");
                 next = Some(first_batch);
             }
-            Replayed::Record { batch, record } => {
+            Replayed::Record { place, record } => {
+                let batch = place.batch();
                 assert!(next == Some(batch) || next == Some(batch + 1), "records come in order");
                 next = Some(batch + 1);
                 records.push((batch, record.to_vec()));

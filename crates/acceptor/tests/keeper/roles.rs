@@ -1,0 +1,214 @@
+//! The role and its keeper together: values that are on disk only are served, and a full disk refuses votes and nothing else.
+
+use bytes::Bytes;
+use synod_acceptor::keeper::Keeper;
+use synod_acceptor::{Acceptor, Config};
+use synod_journal::Options;
+use synod_journal::memory::MemoryDisk;
+use synod_protocol::message::{
+    Accept, Accepted, Fetch, FormStep, Message, Promise, Status, ToAcceptor, ToClient, ToProposer,
+};
+use synod_protocol::role::{Effects, Role};
+use synod_protocol::value::Entry;
+use synod_protocol::{AcceptorId, Ballot, ClientId, DiskId, NodeId, ProposerId, Slot, Value};
+
+use crate::trials::PARAMETERS;
+
+const P1: NodeId = NodeId::Proposer(ProposerId(1));
+const ADMIN: NodeId = NodeId::Client(ClientId(9));
+const CHUNK_BYTES: u64 = 1_000;
+const SEGMENT_BYTES: u64 = 16 << 10;
+
+/// An acceptor on a disk in memory.
+struct World {
+    disk: MemoryDisk,
+    role: Acceptor,
+    keeper: Keeper<MemoryDisk>,
+}
+
+fn ballot(round: u64) -> Ballot {
+    Ballot { round, proposer: ProposerId(1), life: 1 }
+}
+
+fn value(slot: u64, bytes: usize) -> Value {
+    Value::new(Bytes::from(vec![slot as u8; bytes]))
+}
+
+fn accept(
+    round: u64,
+    chosen: u64,
+    floor: u64,
+    slots: impl IntoIterator<Item = u64>,
+    bytes: usize,
+) -> ToAcceptor {
+    let entries =
+        slots.into_iter().map(|slot| Entry { slot: Slot(slot), value: value(slot, bytes) }).collect();
+    ToAcceptor::Accept(Accept { ballot: ballot(round), chosen: Slot(chosen), floor: Slot(floor), entries })
+}
+
+impl World {
+    fn open(disk: &MemoryDisk, cache_bytes: u64) -> World {
+        let options = Options { segment_bytes: SEGMENT_BYTES, block_bytes: 64, prepare_step_bytes: 2 << 10 };
+        let config = Config {
+            id: AcceptorId(1),
+            acceptors: [AcceptorId(1)].into(),
+            parameters: PARAMETERS,
+            election_timeout_ms: 100,
+            chunk_bytes: CHUNK_BYTES,
+            cache_bytes,
+        };
+        let opened = Keeper::open(disk.clone(), options, config.id, PARAMETERS, cache_bytes);
+        let (mut keeper, durable) = opened.unwrap();
+        while keeper.idle().unwrap() {}
+        World { disk: disk.clone(), role: Acceptor::new(config, durable), keeper }
+    }
+
+    fn formed(cache_bytes: u64) -> World {
+        let mut world = World::open(&MemoryDisk::new(), cache_bytes);
+        let disk = DiskId(11);
+        for step in [
+            FormStep::Prepare { formation: 5, disk },
+            FormStep::Open { formation: 5, disks: vec![(AcceptorId(1), disk)] },
+        ] {
+            world.turn(ADMIN, ToAcceptor::Form { request: 1, step });
+        }
+        world
+    }
+
+    /// One turn of a daemon: a message, its release, and what is done after it.
+    fn turn(&mut self, from: NodeId, message: ToAcceptor) -> Message {
+        let mut effects = Effects::default();
+        self.role.on_message(from, message, &mut effects).unwrap();
+        self.role.end_of_batch(&mut effects);
+        let released = effects.release(&mut self.keeper).unwrap();
+        self.keeper.after_batch().unwrap();
+        self.keeper.tell(&mut self.role);
+        let [(_, answer)] = &released.messages[..] else { panic!("one answer: {:?}", released.messages) };
+        answer.clone()
+    }
+
+    fn accepted(&mut self, message: ToAcceptor) -> Accepted {
+        match self.turn(P1, message) {
+            Message::Proposer(ToProposer::Accepted(accepted)) => accepted,
+            other => panic!("not an accepted: {other:?}"),
+        }
+    }
+
+    fn is_full(&mut self) -> bool {
+        match self.turn(ADMIN, ToAcceptor::Status { request: 1 }) {
+            Message::Client(ToClient::Status { status: Status::Acceptor(status), .. }) => status.full,
+            other => panic!("not a status: {other:?}"),
+        }
+    }
+
+    /// Votes for one slot after the other until one is refused; the last slot that was voted on.
+    fn fill(&mut self, first: u64, floor: u64) -> u64 {
+        for slot in first.. {
+            assert!(slot < first + 1_000, "the disk is never full");
+            if self.accepted(accept(1, slot - 1, floor, slot..=slot, 500)).slots.is_empty() {
+                return slot - 1;
+            }
+        }
+        unreachable!("a disk is full at some time")
+    }
+}
+
+#[test]
+fn s4_s6_values_that_are_on_disk_only_are_promised_and_fetched() {
+    for cache_bytes in [u64::MAX, 0, 700, 10_000] {
+        let mut world = World::formed(cache_bytes);
+        for slot in 1..=40 {
+            world.accepted(accept(1, slot - 1, 1, slot..=slot, 300));
+            assert!(world.role.durable().memory_bytes() <= cache_bytes, "slot {slot}");
+        }
+        // Three more that nobody calls chosen, one of them twice and one of them noop, in one batch.
+        world.accepted(accept(1, 39, 1, 41..=43, 310));
+        world.accepted(accept(2, 39, 1, 42..=42, 310));
+        world.accepted(accept(2, 39, 1, 44..=44, 0));
+        for restarted in [false, true] {
+            if restarted {
+                world = World::open(&world.disk.copy(), cache_bytes);
+            }
+            let mut next = Slot(1);
+            while next <= Slot(39) {
+                let fetch = ToAcceptor::Fetch(Fetch { first: next, last: Slot(60) });
+                let Message::Proposer(ToProposer::Fetched(fetched)) = world.turn(P1, fetch) else { panic!() };
+                assert!(!fetched.values.is_empty() && fetched.values.len() <= 4, "chunks are bounded");
+                for found in fetched.values {
+                    assert_eq!(found, value(next.0, 300), "slot {next}, cache {cache_bytes}");
+                    next = next.next();
+                }
+            }
+            let (mut told, mut after) = (Vec::new(), Slot::ZERO);
+            loop {
+                let prepare = ToAcceptor::Prepare { ballot: ballot(7), after };
+                let Message::Proposer(ToProposer::Promise(promise)) = world.turn(P1, prepare) else {
+                    panic!()
+                };
+                let Promise { upto, complete, votes, .. } = promise;
+                told.extend(votes);
+                after = upto;
+                if complete {
+                    break;
+                }
+            }
+            let found: Vec<_> = told.iter().map(|vote| (vote.slot.0, vote.ballot.round)).collect();
+            assert_eq!(found, [(40, 1), (41, 1), (42, 2), (43, 1), (44, 2)]);
+            for vote in told {
+                let bytes = [300, 310, 310, 310, 0][vote.slot.0 as usize - 40];
+                assert_eq!(vote.value, value(vote.slot.0, bytes), "slot {}", vote.slot);
+            }
+        }
+    }
+}
+
+#[test]
+fn s1_a_second_value_is_refused_though_the_first_is_on_disk_only() {
+    let mut world = World::formed(0);
+    world.accepted(accept(1, 0, 1, 5..=5, 300));
+    assert_eq!(world.role.durable().memory_bytes(), 0);
+    let mut effects = Effects::default();
+    world.role.on_message(P1, accept(1, 0, 1, 5..=5, 301), &mut effects).unwrap();
+    world.role.end_of_batch(&mut effects);
+    assert!(effects.is_empty(), "refused without a word");
+    assert_eq!(world.accepted(accept(1, 0, 1, 5..=5, 300)).slots.len(), 1, "the same again is told again");
+}
+
+#[test]
+fn s2_a_full_disk_refuses_votes_cleanly_and_takes_them_again_when_there_is_space() {
+    let mut world = World::formed(0);
+    world.disk.limit(Some(3 * SEGMENT_BYTES + 5_000));
+    let last = world.fill(1, 1);
+    assert!(last > 50, "two segments and more were filled: {last}");
+    assert!(world.is_full());
+    // It still promises, and says again what it has voted; all of it is there after a restart.
+    let answer = world.turn(P1, ToAcceptor::Prepare { ballot: ballot(2), after: Slot::ZERO });
+    assert!(matches!(answer, Message::Proposer(ToProposer::Promise(_))), "{answer:?}");
+    let again = world.accepted(accept(2, last - 1, 1, last + 1..=last + 1, 500));
+    assert!(again.slots.is_empty() && again.full);
+    let left = World::open(&world.disk.after_power_loss(|| false), 0);
+    assert_eq!(left.role.durable(), world.role.durable(), "memory isn't ahead of the disk");
+    // Somebody frees space.
+    world.disk.limit(None);
+    let heartbeats = (0..200).take_while(|_| world.accepted(accept(2, last - 1, 1, [], 0)).full).count();
+    assert!(heartbeats < 200 && !world.is_full(), "it asks for space now and then");
+    let voted = world.accepted(accept(2, last - 1, 1, last + 1..=last + 1, 500));
+    assert!(!voted.slots.is_empty() && !voted.full);
+}
+
+#[test]
+fn s11_a_floor_makes_room_on_a_full_disk() {
+    let mut world = World::formed(0);
+    world.disk.limit(Some(3 * SEGMENT_BYTES + 5_000));
+    let mut last = world.fill(1, 1);
+    for round in 0..5 {
+        let heartbeats =
+            (0..200).take_while(|_| world.accepted(accept(1, last - 1, last, [], 0)).full).count();
+        assert!(heartbeats < 200, "round {round}: nothing was let go");
+        let filled = world.fill(last + 1, last);
+        assert!(filled > last + 20, "round {round}: {last} to {filled}");
+        last = filled;
+    }
+    let left = World::open(&world.disk.after_power_loss(|| false), 0);
+    assert_eq!(left.role.durable(), world.role.durable());
+}

@@ -1,0 +1,171 @@
+//! The load: callers that each begin a call when their last one has ended, for a while that is measured after one that isn't.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::future::join_all;
+use hdrhistogram::Histogram;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use synod_client::Client;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::Instant;
+
+use crate::etcd::Connection;
+use crate::shape::Case;
+
+/// Longest latency told apart from longer ones, microseconds.
+const LONGEST_US: u64 = 600_000_000;
+/// Keys put at once when a cluster is filled.
+const FILLERS: usize = 512;
+
+/// Whatever is measured, through one connection or session.
+#[derive(Clone, Debug)]
+pub enum Service {
+    /// A session with a Synod cluster.
+    Synod(Client),
+    /// A connection to an etcd member.
+    Etcd(Connection),
+}
+
+impl Service {
+    async fn put(&self, key: Bytes, value: Bytes) -> Result<()> {
+        match self {
+            Service::Synod(client) => client.put(key, value).await.map(|_| ()).map_err(Into::into),
+            Service::Etcd(connection) => connection.put(key, value).await,
+        }
+    }
+
+    async fn get(&self, key: Bytes) -> Result<Option<Bytes>> {
+        match self {
+            Service::Synod(client) => Ok(client.get(key).await?.value),
+            Service::Etcd(connection) => connection.get(key).await,
+        }
+    }
+}
+
+/// What a load came to.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Calls answered in the time that is measured.
+    pub ok: u64,
+    /// Calls that ended otherwise, from the beginning.
+    pub failed: u64,
+    /// Why the first of them did.
+    pub first_failure: Option<String>,
+    /// The time that is measured.
+    pub elapsed: Duration,
+    /// Microseconds of each call.
+    pub latencies: Histogram<u64>,
+}
+
+/// The 16 bytes of a key.
+fn key(number: usize) -> Bytes {
+    Bytes::from(format!("key-{number:012}"))
+}
+
+fn value(random: &mut SmallRng, bytes: usize) -> Bytes {
+    let mut value = BytesMut::with_capacity(bytes + 8);
+    while value.len() < bytes {
+        value.put_u64_le(random.random());
+    }
+    value.truncate(bytes);
+    value.freeze()
+}
+
+/// Puts every key once.
+///
+/// # Errors
+/// When a put fails.
+pub async fn fill(services: &[Service], keys: usize, value_bytes: usize) -> Result<()> {
+    let next = Rc::new(RefCell::new(0..keys));
+    let fill = |filler: usize| {
+        let (service, next) = (services[filler % services.len()].clone(), Rc::clone(&next));
+        async move {
+            let mut random = SmallRng::seed_from_u64(filler as u64);
+            loop {
+                let Some(number) = next.borrow_mut().next() else { return Ok(()) };
+                service.put(key(number), value(&mut random, value_bytes)).await?;
+            }
+        }
+    };
+    let filled: Vec<Result<()>> = join_all((0..FILLERS.min(keys)).map(fill)).await;
+    filled.into_iter().collect()
+}
+
+struct Book {
+    measured: Measured,
+    from: Instant,
+    until: Instant,
+}
+
+/// Runs one case: `warm_up` unmeasured, then `seconds`; `at_start` and `at_end` are called as the measured time begins and ends.
+///
+/// # Errors
+/// When no call was answered.
+pub async fn run(
+    services: &[Service],
+    case: &Case,
+    warm_up: Duration,
+    duration: Duration,
+    (mut at_start, mut at_end): (impl FnMut(), impl FnMut()),
+) -> Result<Measured> {
+    let from = Instant::now() + warm_up;
+    let latencies = Histogram::new_with_bounds(1, LONGEST_US, 3)?;
+    let measured = Measured { ok: 0, failed: 0, first_failure: None, elapsed: duration, latencies };
+    let book = Rc::new(RefCell::new(Book { measured, from, until: from + duration }));
+    let local = LocalSet::new();
+    let callers: Vec<_> = (0..case.in_flight)
+        .map(|number| {
+            let service = services[number % services.len()].clone();
+            local.spawn_local(caller(service, *case, number as u64, Rc::clone(&book)))
+        })
+        .collect();
+    local
+        .run_until(async {
+            tokio::time::sleep_until(from).await;
+            at_start();
+            let ended = spawn_local(join_all(callers));
+            tokio::time::sleep_until(from + duration).await;
+            at_end();
+            ended.await
+        })
+        .await?;
+    let measured = book.borrow().measured.clone();
+    ensure!(measured.ok > 0, "no call was answered: {}", measured.first_failure.unwrap_or_default());
+    Ok(measured)
+}
+
+async fn caller(service: Service, case: Case, number: u64, book: Rc<RefCell<Book>>) {
+    let mut random = SmallRng::seed_from_u64(number);
+    let value = value(&mut random, case.value_bytes);
+    let until = book.borrow().until;
+    loop {
+        let begun = Instant::now();
+        if begun >= until {
+            return;
+        }
+        let key = key(random.random_range(0..case.keys));
+        let ended = if random.random_range(0..100) < case.case.put_percent() {
+            service.put(key, value.clone()).await
+        } else {
+            service.get(key).await.map(|_| ())
+        };
+        let now = Instant::now();
+        let Book { measured, from, until } = &mut *book.borrow_mut();
+        match ended {
+            Ok(()) if now >= *from && now < *until => {
+                measured.ok += 1;
+                measured.latencies.saturating_record((now - begun).as_micros() as u64);
+            }
+            Ok(()) => {}
+            Err(error) => {
+                measured.failed += 1;
+                measured.first_failure.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A Synod cluster to measure: daemons as they ship, on this host, with data on its disk.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use synod_client::{Client, Options, admin};
+use synod_protocol::Cluster;
+
+use crate::process::{Part, Started, free_ports, write_file};
+use crate::shape::Shape;
+
+/// Time in which a new cluster must be formed and answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster that runs.
+#[derive(Debug)]
+pub struct Synod {
+    /// Its processes.
+    pub processes: Vec<Started>,
+    /// What its cluster file says.
+    pub cluster: Cluster,
+}
+
+impl Synod {
+    /// Starts a new cluster with everything in `folder`, forms it, and waits until it takes a command.
+    ///
+    /// # Errors
+    /// When a daemon can't be started, or the cluster doesn't answer in time.
+    pub async fn start(shape: &Shape, bin_dir: &Path, folder: &Path) -> Result<Synod> {
+        let tables = [
+            ("acceptors", Part::Acceptor, shape.acceptors),
+            ("proposers", Part::Proposer, shape.proposers),
+            ("learners", Part::Learner, shape.learners),
+        ];
+        let mut ports = free_ports(tables.iter().map(|(_, _, count)| count).sum())?.into_iter();
+        let mut text = String::from("name = \"bench\"\n");
+        for (table, _, count) in &tables {
+            for (id, port) in (1..=*count).zip(&mut ports) {
+                text += &format!("[[{table}]]\nid = {id}\naddress = \"127.0.0.1:{port}\"\n");
+            }
+        }
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let file = folder.join("cluster.toml");
+        write_file(&file, &text)?;
+        let cluster = Cluster::parse(&text, &[]).context("the benchmark's cluster file")?;
+        let mut processes = Vec::new();
+        for (_, part, count) in &tables {
+            for id in 1..=*count {
+                processes.push(daemon(*part, id, bin_dir, folder, &file)?);
+            }
+        }
+        let synod = Synod { processes, cluster };
+        synod.form().await?;
+        Ok(synod)
+    }
+
+    async fn form(&self) -> Result<()> {
+        let begun = Instant::now();
+        while let Err(error) = admin::form(&self.cluster, |_, _| {}).await {
+            if begun.elapsed() > PATIENCE {
+                bail!("the cluster was not formed in time: {error}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let client = self.client();
+        let first = client.put("first", "").await;
+        first.context("the new cluster doesn't take a command; its logs tell more")?;
+        // A session that could not be ended expires by itself.
+        let _ended = client.close().await;
+        Ok(())
+    }
+
+    /// A client of its own.
+    pub fn client(&self) -> Client {
+        Client::connect(self.cluster.clone(), Options { deadline: PATIENCE })
+    }
+}
+
+fn daemon(part: Part, id: usize, bin_dir: &Path, folder: &Path, file: &Path) -> Result<Started> {
+    let (name, letter) = match part {
+        Part::Acceptor => ("synod-acceptor", 'a'),
+        Part::Proposer => ("synod-proposer", 'p'),
+        Part::Learner => ("synod-learner", 'l'),
+        Part::Member | Part::Client => bail!("{} is no daemon", part.name()),
+    };
+    let binary: PathBuf = bin_dir.join(name);
+    let mut command = Command::new(&binary);
+    command.arg("--cluster").arg(file).arg("--id").arg(id.to_string()).arg("--lifeline");
+    if part == Part::Acceptor {
+        command.arg("--data-dir").arg(folder.join(format!("{letter}{id}")));
+    }
+    Started::start(part, command, &folder.join(format!("{letter}{id}.log"))).with_context(|| {
+        format!(
+            "{} must be there: build with scripts/bench.sh, or name its folder with --bin-dir",
+            binary.display()
+        )
+    })
+}
