@@ -74,6 +74,17 @@ impl Attachments {
         self.sessions.range(range).map(|(session, client)| (*session, *client)).collect()
     }
 
+    /// The attached sessions that, if they exist, were opened up to `slot`.
+    pub(crate) fn opened_up_to(&self, slot: Slot) -> Vec<(SessionId, ClientId)> {
+        let last = SessionId { slot, position: u32::MAX };
+        self.sessions.range(..=last).map(|(session, client)| (*session, *client)).collect()
+    }
+
+    /// The openings that are waited for.
+    pub(crate) fn waiting_nonces(&self) -> Vec<(u128, ClientId)> {
+        self.nonces.iter().map(|(nonce, client)| (*nonce, *client)).collect()
+    }
+
     /// Ends all attachments of a client that is gone.
     pub(crate) fn forget(&mut self, client: ClientId) {
         let Owned { sessions, nonces } = self.clients.remove(&client).unwrap_or_default();

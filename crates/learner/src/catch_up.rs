@@ -56,6 +56,11 @@ impl CatchUp {
         self.asked.map(|(source, _)| source)
     }
 
+    /// Everybody in the ring with a connection.
+    pub(crate) fn sources<'a>(&'a self, linked: &'a BTreeSet<NodeId>) -> impl Iterator<Item = NodeId> + 'a {
+        self.ring.iter().copied().filter(|source| linked.contains(source))
+    }
+
     /// Takes note of an answer; false if it isn't the one that is waited for.
     pub(crate) fn answered(&mut self, from: NodeId, first: Slot) -> bool {
         let awaited = self.asked == Some((from, first));

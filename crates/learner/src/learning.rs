@@ -41,7 +41,8 @@ impl<S: Storage> Learner<S> {
         fetched: Fetched,
         effects: &mut Out,
     ) -> Result<(), Misdirected> {
-        let Fetched { first, values, held, floor: _ } = fetched;
+        let Fetched { first, values, held, floor } = fetched;
+        let is_lacking = values.is_empty();
         let awaited = self.catch_up.answered(from, first);
         self.log.note_known(held);
         let before = self.log.next();
@@ -50,7 +51,12 @@ impl<S: Storage> Learner<S> {
         match (awaited, moved) {
             (true, true) => self.fetch(effects),
             // It has nothing for us; the timer asks the next.
-            (true, false) => self.catch_up.turn(),
+            (true, false) => {
+                self.catch_up.turn();
+                if is_lacking {
+                    self.note_lacking(from, first, floor, effects);
+                }
+            }
             (false, true) => {}
             (false, false) => self.ignore_stale_fetched(from, first),
         }
@@ -59,7 +65,10 @@ impl<S: Storage> Learner<S> {
 
     /// A peer is behind.
     pub(crate) fn on_fetch(&mut self, from: LearnerId, fetch: Fetch, effects: &mut Out) {
-        effects.send(from, ToLearner::Fetched(self.log.serve(fetch, self.config.tuning.chunk_bytes)));
+        // What a learner in doubt has applied is given to nobody (S7).
+        if !self.alarm.is_in_doubt() {
+            effects.send(from, ToLearner::Fetched(self.log.serve(fetch, self.config.tuning.chunk_bytes)));
+        }
     }
 
     fn learn(
@@ -80,12 +89,25 @@ impl<S: Storage> Learner<S> {
                     format!("S7: slot {slot} was learned with another value"),
                 ));
             }
-            while let Some((slot, value)) = self.log.take_next() {
-                let applied = self.machine.apply(slot, &value);
-                self.route(slot, applied, effects);
-            }
+            self.learn_waiting(effects);
         }
         Ok(())
+    }
+
+    /// Applies what has no gap before it.
+    pub(crate) fn learn_waiting(&mut self, effects: &mut Out) {
+        let before = self.log.next();
+        while let Some((slot, value)) = self.log.take_next() {
+            let applied = self.machine.apply(slot, &value);
+            self.history.note(slot, self.machine.chain());
+            let bytes = value.len() as u64;
+            self.checkpoints.note_applied(bytes);
+            self.giving.note_applied(bytes, self.config.tuning.pin_bytes);
+            self.route(slot, applied, effects);
+        }
+        if self.log.next() > before {
+            self.note_learned();
+        }
     }
 
     /// Tells the attached clients what came of a slot.
@@ -95,14 +117,18 @@ impl<S: Storage> Learner<S> {
             if state == AttachState::Ended {
                 self.attachments.detach(session);
             }
-            effects.send(client, ToClient::Attached { session: Some(session), state });
+            if self.answers() {
+                effects.send(client, ToClient::Attached { session: Some(session), state });
+            }
         }
         for opened in applied.opened {
             if let Some(client) = self.attachments.detach_nonce(opened.nonce) {
                 if let Some(session) = opened.session {
                     self.attachments.attach(session, client);
                 }
-                effects.send(client, ToClient::Opened(opened));
+                if self.answers() {
+                    effects.send(client, ToClient::Opened(opened));
+                }
             }
         }
         for reply in applied.replies {
@@ -114,23 +140,23 @@ impl<S: Storage> Learner<S> {
                 | Outcome::Renewed
                 | Outcome::Refused(_) => self.attachments.client(reply.session),
             };
-            if let Some(client) = client {
+            if let Some(client) = client.filter(|_| self.answers()) {
                 self.outgoing.reply(client, reply);
             }
         }
         for session in applied.expired {
             info!(%session, %slot, "expired");
-            if let Some(client) = self.attachments.detach(session) {
+            if let Some(client) = self.attachments.detach(session).filter(|_| self.answers()) {
                 self.outgoing.ended(client, session);
             }
         }
     }
 
     pub(crate) fn subscribe(&self, proposer: ProposerId, effects: &mut Out) {
-        effects.send(
-            proposer,
-            ToProposer::Subscribe { next: self.log.next(), synced: Slot::ZERO, pinned: None },
-        );
+        // What is synced counts (S11) only where it is right (S7).
+        let synced = if self.alarm.is_in_doubt() { Slot::ZERO } else { self.checkpoints.synced };
+        let (next, pinned) = (self.log.next(), self.pinned());
+        effects.send(proposer, ToProposer::Subscribe { next, synced, pinned });
     }
 
     pub(crate) fn on_subscribe_timer(&mut self, effects: &mut Out) {
@@ -154,7 +180,7 @@ impl<S: Storage> Learner<S> {
 
     /// Asks for the lowest gap, if there is one and somebody to ask.
     fn fetch(&mut self, effects: &mut Out) {
-        let Some(gap) = self.log.gap() else { return };
+        let Some(gap) = self.log.gap().filter(|_| !self.receiving.is_under_way()) else { return };
         let Some(source) = self.catch_up.ask(gap.first, &self.linked) else { return };
         debug!(%source, slots = %gap, "fetches what it missed");
         let fetch = Fetch { first: gap.first, last: gap.last };

@@ -4,37 +4,52 @@
 //! order (S7), and answers the clients attached to it: replies to their calls (S9), and reads. A linearizable read asks a
 //! Phase-1 quorum of acceptors for the highest slot voted on, waits until that is applied, and is answered from this
 //! learner's own state (S10; Charapko et al., "Linearizable Quorum Reads in Paxos", 2019). Commands of clients that can't reach the
-//! leader are forwarded; sessions that were idle for their whole time are proposed to expire. Absent on purpose: any disk (a learner that
-//! was restarted learns again from the first slot), clocks, files and sockets.
+//! leader are forwarded; sessions that were idle for their whole time are proposed to expire. Its state is written down in checkpoints by
+//! the [`keeper`], beside the run of things; what came after the last one is learned again. Below what the logs keep it fetches a peer's state, and learners compare
+//! their states by hash chains. Absent on purpose: clocks, threads, sockets, and files but for what the keeper does on a `Disk`.
 
+mod alarm;
 mod attach;
 mod catch_up;
+mod chains;
+mod checkpoint;
+mod checkpoints;
 mod expiry;
 mod forward;
+mod giving;
+mod installing;
+pub mod keeper;
 mod learning;
 mod log;
 mod outgoing;
 mod reads;
+mod receiving;
 mod serving;
+mod status;
 
 use std::collections::BTreeSet;
 
 use synod_protocol::cluster::{Cluster, Limits};
 use synod_protocol::hello::Standing;
-use synod_protocol::message::{LearnerStatus, Status, ToClient, ToLearner};
+use synod_protocol::message::ToLearner;
 use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
 use synod_protocol::tuning::Tuning;
 use synod_protocol::{Ballot, Incarnations, LearnerId, NodeId, ProposerId, QuorumSystem};
 use synod_store::{MemoryStorage, StateMachine, Storage};
 use tracing::info;
 
+use alarm::Alarm;
 use attach::Attachments;
 use catch_up::CatchUp;
+use chains::History;
+use checkpoints::Checkpoints;
 use expiry::Idle;
 use forward::Forwarded;
+use giving::Giving;
 use log::Log;
 use outgoing::Outgoing;
 use reads::{Answer, Reads};
+use receiving::Receiving;
 
 /// What a learner is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,8 +63,12 @@ pub struct Config {
     pub quorums: QuorumSystem,
     /// The proposers of the cluster file.
     pub proposers: BTreeSet<ProposerId>,
-    /// The other learners of the cluster file.
+    /// The other configured learners of the cluster file.
     pub peers: BTreeSet<LearnerId>,
+    /// Whether it is an observer: a learner for reads that isn't configured and counts for nothing.
+    pub is_observer: bool,
+    /// What its keys lie in, for people: `memory` or `disk`.
+    pub engine: &'static str,
     /// What decides how a command applies.
     pub limits: Limits,
     /// Timeouts and limits of this process.
@@ -65,6 +84,8 @@ impl Config {
             quorums: cluster.quorums.clone(),
             proposers: cluster.proposers.keys().copied().collect(),
             peers: cluster.learners.keys().copied().filter(|peer| *peer != id).collect(),
+            is_observer: cluster.is_observer(id),
+            engine: "memory",
             limits: cluster.limits,
             tuning: cluster.tuning.clone(),
         }
@@ -84,17 +105,31 @@ pub enum Timer {
     Settle,
     /// Look for sessions that were idle for their whole time.
     Sweep,
+    /// Tell the peers our hash chains.
+    Compare,
+    /// A part of a snapshot may have got lost.
+    Transfer,
+    /// Nobody may be fetching our snapshot any more.
+    Give,
+    /// A checkpoint that found no room may be tried again.
+    Room,
 }
 
 pub(crate) type Out = Effects<Never, Timer>;
 
 /// A learner over a storage.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Learner<S = MemoryStorage> {
+pub struct Learner<S: Storage = MemoryStorage> {
     config: Config,
     machine: StateMachine<S>,
     log: Log,
     catch_up: CatchUp,
+    /// Hash chains of what is applied.
+    history: History,
+    alarm: Alarm,
+    checkpoints: Checkpoints,
+    giving: Giving<S>,
+    receiving: Receiving<S>,
     reads: Reads,
     attachments: Attachments,
     forwarded: Forwarded,
@@ -110,10 +145,23 @@ pub struct Learner<S = MemoryStorage> {
 impl<S: Storage> Learner<S> {
     /// A learner that has applied nothing, over an empty storage.
     pub fn new(config: Config, storage: S) -> Learner<S> {
+        let machine = StateMachine::new(config.limits, storage);
+        Learner::recovered(config, machine, true)
+    }
+
+    /// A learner that goes on from the state of a checkpoint. `is_synced`: that checkpoint is known to be durable; otherwise one is due at
+    /// once.
+    pub fn recovered(config: Config, machine: StateMachine<S>, is_synced: bool) -> Learner<S> {
         let tuning = &config.tuning;
+        let applied = machine.applied();
         Learner {
-            machine: StateMachine::new(config.limits, storage),
-            log: Log::new(tuning.learner_buffer_bytes, tuning.learner_tail_bytes),
+            log: Log::new(applied.next(), tuning.learner_buffer_bytes, tuning.learner_tail_bytes),
+            history: History::of(applied, machine.chain()),
+            alarm: Alarm::default(),
+            checkpoints: Checkpoints::new(applied, is_synced),
+            giving: Giving::default(),
+            receiving: Receiving::new(None),
+            machine,
             catch_up: CatchUp::new(config.id, &config.quorums, &config.peers),
             reads: Reads::new(config.life, tuning.waiting_reads),
             attachments: Attachments::new(config.limits.sessions.saturating_mul(2)),
@@ -131,19 +179,6 @@ impl<S: Storage> Learner<S> {
         &self.machine
     }
 
-    /// How it is.
-    pub fn status(&self) -> LearnerStatus {
-        LearnerStatus {
-            applied: self.machine.applied(),
-            known: self.log.known(),
-            chain: self.machine.chain(),
-            keys: self.machine.storage().len(),
-            sessions: self.machine.session_count(),
-            waiting_reads: self.reads.len(),
-            leader: self.leader,
-        }
-    }
-
     /// Whoever streamed at the highest ballot, while there is a connection to it.
     fn leader(&self) -> Option<ProposerId> {
         let leader = self.leader.proposer;
@@ -158,12 +193,32 @@ impl<S: Storage> Learner<S> {
         self.config.proposers.iter().copied().filter(|proposer| self.is_linked(*proposer))
     }
 
-    /// Refuses what comes from outside the cluster file.
+    /// Learners with a connection: the configured ones, then observers.
+    fn linked_learners(&self) -> impl Iterator<Item = LearnerId> {
+        let configured = self.config.peers.iter().copied().filter(|peer| self.is_linked(*peer));
+        configured.chain(self.linked_observers())
+    }
+
+    fn linked_observers(&self) -> impl Iterator<Item = LearnerId> {
+        self.linked.iter().filter_map(|node| match node {
+            NodeId::Learner(peer) => Some(*peer).filter(|peer| !self.config.peers.contains(peer)),
+            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Client(_) => None,
+        })
+    }
+
+    /// Whether `peer` may be an observer: its id is higher than those of all configured learners.
+    fn is_observer(&self, peer: LearnerId) -> bool {
+        let own = Some(self.config.id).filter(|_| !self.config.is_observer);
+        let highest = self.config.peers.iter().copied().chain(own).max();
+        peer != self.config.id && highest.is_some_and(|highest| peer > highest)
+    }
+
+    /// Refuses what comes from outside the cluster file; observers need not be in it.
     fn check_sender(&self, from: NodeId) -> Result<(), Misdirected> {
         let known = match from {
             NodeId::Acceptor(from) => self.config.quorums.contains(from),
             NodeId::Proposer(from) => self.config.proposers.contains(&from),
-            NodeId::Learner(from) => self.config.peers.contains(&from),
+            NodeId::Learner(from) => self.config.peers.contains(&from) || self.is_observer(from),
             NodeId::Client(_) => true,
         };
         if known { Ok(()) } else { Err(Misdirected::new(from, "it isn't in this process's cluster file")) }
@@ -176,9 +231,11 @@ impl<S: Storage> Role for Learner<S> {
     type Timer = Timer;
 
     fn on_start(&mut self, effects: &mut Out) {
-        info!(id = %self.config.id, "learns from the first slot");
+        let (id, next) = (self.config.id, self.log.next());
+        info!(%id, %next, engine = self.config.engine, observer = self.config.is_observer, "learns from this slot on");
         effects.set_timer(Timer::Subscribe, Delay::exactly(self.config.tuning.subscribe_ms));
         effects.set_timer(Timer::Sweep, self.sweep_delay());
+        effects.set_timer(Timer::Compare, Delay::exactly(self.config.tuning.subscribe_ms));
     }
 
     fn on_message(&mut self, from: NodeId, message: ToLearner, effects: &mut Out) -> Result<(), Misdirected> {
@@ -195,11 +252,19 @@ impl<S: Storage> Role for Learner<S> {
                 self.on_refused(from, tag, reason, effects);
             }
             (ToLearner::Fetch(fetch), NodeId::Learner(from)) => self.on_fetch(from, fetch, effects),
+            (ToLearner::SnapshotFetch(fetch), NodeId::Learner(_) | NodeId::Client(_)) => {
+                self.on_snapshot_fetch(from, fetch, effects)?;
+            }
+            (ToLearner::SnapshotChunk(chunk), NodeId::Learner(from)) => {
+                self.on_snapshot_chunk(from, chunk, effects);
+            }
+            (ToLearner::NoSnapshot(none), NodeId::Learner(from)) => self.on_no_snapshot(from, none, effects),
+            (ToLearner::Chains(chains), NodeId::Learner(from)) => self.on_chains(from, chains, effects),
             (ToLearner::Attach(attach), NodeId::Client(from)) => self.on_attach(from, attach, effects),
             (ToLearner::Read(reads), NodeId::Client(from)) => self.on_read(from, reads),
             (ToLearner::Forward(propose), NodeId::Client(from)) => self.on_forward(from, propose, effects),
             (ToLearner::Status { request }, NodeId::Client(from)) => {
-                effects.send(from, ToClient::Status { request, status: Status::Learner(self.status()) });
+                self.on_status(from, request, effects);
             }
             (
                 ToLearner::Chosen(_)
@@ -207,6 +272,10 @@ impl<S: Storage> Role for Learner<S> {
                 | ToLearner::QuorumReadReply { .. }
                 | ToLearner::Refused { .. }
                 | ToLearner::Fetch(_)
+                | ToLearner::SnapshotFetch(_)
+                | ToLearner::SnapshotChunk(_)
+                | ToLearner::NoSnapshot(_)
+                | ToLearner::Chains(_)
                 | ToLearner::Attach(_)
                 | ToLearner::Read(_)
                 | ToLearner::Forward(_)
@@ -224,6 +293,10 @@ impl<S: Storage> Role for Learner<S> {
             Timer::Round => self.on_round_timer(effects),
             Timer::Settle => self.on_settle_timer(effects),
             Timer::Sweep => self.on_sweep_timer(effects),
+            Timer::Compare => self.on_compare_timer(effects),
+            Timer::Transfer => self.on_transfer_timer(effects),
+            Timer::Give => self.on_give_timer(effects),
+            Timer::Room => self.on_room_timer(),
         }
     }
 
@@ -250,6 +323,7 @@ impl<S: Storage> Role for Learner<S> {
 
     fn end_of_batch(&mut self, effects: &mut Out) {
         self.watch_gap(effects);
+        self.watch_room(effects);
         self.answer_ready_reads();
         self.begin_round(effects);
         self.watch_unsettled(effects);

@@ -36,13 +36,14 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(buffer_bytes: u64, tail_most_bytes: u64) -> Log {
+    /// Every slot below `next` is applied.
+    pub(crate) fn new(next: Slot, buffer_bytes: u64, tail_most_bytes: u64) -> Log {
         Log {
-            next: Slot::FIRST,
+            next,
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
             buffer_bytes,
-            known: Slot::ZERO,
+            known: next.previous(),
             tail: VecDeque::new(),
             tail_bytes: 0,
             tail_most_bytes,
@@ -99,6 +100,16 @@ impl Log {
         Some((slot, value))
     }
 
+    /// Every slot below `next` is applied, without having gone through here.
+    pub(crate) fn skip_to(&mut self, next: Slot) {
+        let kept = self.waiting.split_off(&next);
+        self.waiting = kept;
+        self.waiting_bytes = self.waiting.values().map(cost).sum();
+        self.next = next;
+        self.note_known(next.previous());
+        (self.tail, self.tail_bytes) = (VecDeque::new(), 0);
+    }
+
     /// The lowest run of slots that are known to be chosen and lacking.
     pub(crate) fn gap(&self) -> Option<SlotRange> {
         let before_waiting = self.waiting.first_key_value().map(|(slot, _)| slot.previous());
@@ -152,7 +163,7 @@ mod tests {
     }
 
     fn log(learned: impl IntoIterator<Item = u64>, waiting: u64, tail: u64) -> (Log, Vec<u64>) {
-        let mut log = Log::new(waiting * 72, tail * 72);
+        let mut log = Log::new(Slot::FIRST, waiting * 72, tail * 72);
         let mut taken = Vec::new();
         for slot in learned {
             log.learn(Slot(slot), value(slot)).unwrap();
@@ -196,11 +207,23 @@ mod tests {
 
     #[test]
     fn one_value_waits_whatever_its_size() {
-        let mut log = Log::new(1, 1);
+        let mut log = Log::new(Slot::FIRST, 1, 1);
         log.learn(Slot(2), value(2)).unwrap();
         log.learn(Slot(1), value(1)).unwrap();
         assert_eq!(log.take_next(), Some((Slot(1), value(1))));
         assert_eq!((log.take_next(), log.tail.len()), (None, 0));
+    }
+
+    #[test]
+    fn s7_a_state_from_elsewhere_leaves_only_what_comes_after_it() {
+        let (mut log, _) = log([1, 2, 5, 6, 8], 9, 9);
+        log.skip_to(Slot(6));
+        assert_eq!((log.next(), log.tail.len(), log.waiting_bytes, log.tail_bytes), (Slot(6), 0, 144, 0));
+        assert_eq!(log.learn(Slot(5), value(9)), Ok(()), "nothing is left to compare with");
+        assert_eq!(log.take_next(), Some((Slot(6), value(6))));
+        assert_eq!((log.take_next(), log.gap()), (None, SlotRange::new(Slot(7), Slot(7))));
+        let fetched = log.serve(Fetch { first: Slot(5), last: Slot(9) }, 1000);
+        assert_eq!((fetched.floor, fetched.values.len()), (Slot(6), 0));
     }
 
     #[test]

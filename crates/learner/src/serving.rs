@@ -16,7 +16,15 @@ use crate::reads::{Answer, Waiting};
 use crate::{Learner, Out, Timer};
 
 impl<S: Storage> Learner<S> {
+    /// Whether it answers clients: not while its state may be wrong (S7).
+    pub(crate) fn answers(&self) -> bool {
+        !self.alarm.is_in_doubt() || synod_planted::is(Bug::AnswersInDoubt)
+    }
+
     pub(crate) fn on_attach(&mut self, from: ClientId, attach: Attach, effects: &mut Out) {
+        if !self.answers() {
+            return debug!(%from, "ignores an Attach while it is in doubt: the client turns to another learner");
+        }
         match attach {
             Attach::Nonce(nonce) => self.on_attach_nonce(from, nonce, effects),
             Attach::Session { session, pending } => self.on_attach_session(from, session, pending, effects),
@@ -89,7 +97,7 @@ impl<S: Storage> Learner<S> {
     }
 
     fn answer(&mut self, read: &Waiting) {
-        if self.outgoing.is_full_for(read.client) {
+        if self.outgoing.is_full_for(read.client) || !self.answers() {
             return self.answer_busy(read.client, read.id);
         }
         let record = read.key.as_ref().and_then(|key| self.machine.get(key));

@@ -142,6 +142,20 @@ bugs! {
     FrozenOverlayForgotten: "frozen-overlay-forgotten", "The disk engine doesn't look for a key in what is being written to disk.";
     CheckpointNotWhole: "checkpoint-not-whole", "The disk engine writes the keys of a checkpoint without its applied slot and sessions.";
     SpillAfterCheckpoint: "spill-after-checkpoint", "The disk engine writes keys between two checkpoints, though what it holds is to be one checkpoint.";
+    CheckpointNotSynced: "checkpoint-not-synced", "A checkpoint file gets its name before its content is synced.";
+    CheckpointEndNotAwaited: "checkpoint-end-not-awaited", "Recovery takes a checkpoint file for whole without its end mark.";
+    CheckpointPlaceIgnored: "checkpoint-place-ignored", "Checksums in a checkpoint file cover neither its number nor the offset.";
+    OldCheckpointRemovedFirst: "old-checkpoint-removed-first", "The older checkpoint is removed before the new one has its name.";
+    DamagedCheckpointRemoved: "damaged-checkpoint-removed", "Recovery removes a damaged checkpoint instead of setting it aside.";
+    SyncedBeforeSync: "synced-before-sync", "A learner reports a slot as synced when the checkpoint of it begins.";
+    PinIgnored: "pin-ignored", "A learner that gives a snapshot pins no slots for it.";
+    SnapshotOverNewer: "snapshot-over-newer", "A snapshot is installed over a newer state.";
+    ChunkOfAnotherSlot: "chunk-of-another-slot", "Whoever fetches a snapshot takes chunks of another slot's.";
+    HistoryOfOlderState: "history-of-older-state", "A learner that has installed a snapshot keeps the hash chains of its former state.";
+    DivergenceIgnored: "divergence-ignored", "Learners hear each other's hash chains and don't compare them.";
+    ObserverVouches: "observer-vouches", "An observer counts where learners ask whose state is right.";
+    ObserverHeard: "observer-heard", "A leader with observers alone goes on leading.";
+    AnswersInDoubt: "answers-in-doubt", "A learner whose state differs from a peer's goes on answering before anybody knows who is right.";
     CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }
 

@@ -53,6 +53,7 @@ impl Proposer {
         effects: &mut Out,
     ) {
         self.heard_of(promised);
+        let heard = self.is_heard();
         let Phase::Probing(probing) = &mut self.phase else {
             return ignore_stale(from, "an answer to a probe from before Phase 1");
         };
@@ -61,7 +62,7 @@ impl Proposer {
         }
         probing.count(from, promised, silent);
         self.leader_alive = probing.heard_leader().is_some_and(|ballot| ballot == self.highest_ballot);
-        if self.learners.is_empty() || !probing.may_stand(&self.config.quorums) {
+        if !heard || !probing.may_stand(&self.config.quorums) {
             return;
         }
         match probing.resolve {

@@ -261,14 +261,14 @@ impl Leading {
         rounds * tuning.heal_ms > tuning.election_timeout_ms
     }
 
-    /// Once an election timeout: whether this leader still should lead.
-    pub fn check(&mut self, learners: &BTreeSet<LearnerId>, quorums: &QuorumSystem) -> Result<(), Unfit> {
+    /// Once an election timeout: whether this leader still should lead. `heard`: some configured learner is subscribed.
+    pub fn check(&mut self, heard: bool, quorums: &QuorumSystem) -> Result<(), Unfit> {
         self.heard_before = std::mem::take(&mut self.heard);
         self.readmitting.iter_mut().for_each(Readmitting::check);
         if !quorums.is_phase2(&self.heard_before) {
             return Err(Unfit::NoQuorum);
         }
-        self.lonely = if learners.is_empty() { self.lonely + 1 } else { 0 };
+        self.lonely = if heard { 0 } else { self.lonely + 1 };
         if self.lonely >= LONELY_CHECKS { Err(Unfit::NoLearner) } else { Ok(()) }
     }
 

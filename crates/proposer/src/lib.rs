@@ -138,6 +138,12 @@ impl Proposer {
         self.highest_ballot = self.highest_ballot.max(ballot);
     }
 
+    /// Whether a configured learner is subscribed; observers come and go, and what they hold counts for nothing.
+    fn is_heard(&self) -> bool {
+        let mut heard = self.learners.iter();
+        heard.any(|learner| self.config.learners.contains(learner) || synod_planted::is(Bug::ObserverHeard))
+    }
+
     /// Whom clients should turn to, as far as this proposer knows.
     fn leader(&self) -> Option<ProposerId> {
         match &self.phase {
@@ -217,9 +223,10 @@ impl Proposer {
     }
 
     fn on_check(&mut self, effects: &mut Out) {
+        let heard = self.is_heard();
         let Phase::Leading(leading) = &mut self.phase else { return };
         effects.set_timer(Timer::Check, Delay::exactly(self.config.tuning.election_timeout_ms));
-        match leading.check(&self.learners, &self.config.quorums) {
+        match leading.check(heard, &self.config.quorums) {
             Ok(()) => {}
             Err(unfit @ (Unfit::NoQuorum | Unfit::NoLearner)) => {
                 warn!(ballot = %leading.ballot, chosen = %leading.pipeline.chosen(), ?unfit, "steps down");

@@ -23,6 +23,8 @@ pub struct Cluster {
     pub proposers: BTreeMap<ProposerId, String>,
     /// `host:port` of each configured learner.
     pub learners: BTreeMap<LearnerId, String>,
+    /// `host:port` of each observer that is to be found: a learner for reads alone, which counts for nothing. Others may join all the same.
+    pub observers: BTreeMap<LearnerId, String>,
     /// Quorum sizes over the acceptors.
     pub quorums: QuorumSystem,
     /// What decides how a command applies.
@@ -80,6 +82,14 @@ pub enum ClusterError {
     /// A table without entries.
     #[error("a cluster needs at least one [[{0}]] with id and address")]
     Missing(&'static str),
+    /// An observer with an id among those of the learners.
+    #[error("[[observers]] has id {}; observers have ids above those of all [[learners]], so above {}", id.0, highest.0)]
+    Observer {
+        /// The id.
+        id: LearnerId,
+        /// The highest id of a configured learner.
+        highest: LearnerId,
+    },
     /// Quorum sizes that can't be.
     #[error("[quorum]: {0}")]
     Quorum(#[from] QuorumError),
@@ -129,6 +139,8 @@ struct File {
     proposers: Vec<Node>,
     #[serde(default)]
     learners: Vec<Node>,
+    #[serde(default)]
+    observers: Vec<Node>,
 }
 
 #[derive(Deserialize)]
@@ -157,6 +169,14 @@ impl Cluster {
         let acceptors = nodes("acceptors", file.acceptors, AcceptorId, &mut addresses)?;
         let proposers = nodes("proposers", file.proposers, ProposerId, &mut addresses)?;
         let learners = nodes("learners", file.learners, LearnerId, &mut addresses)?;
+        let observers = if file.observers.is_empty() {
+            BTreeMap::new()
+        } else {
+            nodes("observers", file.observers, LearnerId, &mut addresses)?
+        };
+        if let Some(id) = observers.keys().copied().find(|id| !is_observer(&learners, *id)) {
+            return Err(ClusterError::Observer { id, highest: highest(&learners) });
+        }
         let quorums = match file.quorum {
             Some(Quorum { phase1, phase2 }) => {
                 QuorumSystem::flexible(acceptors.keys().copied(), phase1, phase2)?
@@ -164,7 +184,8 @@ impl Cluster {
             None => QuorumSystem::majority(acceptors.keys().copied())?,
         };
         check_numbers(&file.limits, &tuning)?;
-        Ok(Cluster { name: file.name, acceptors, proposers, learners, quorums, limits: file.limits, tuning })
+        let File { name, limits, .. } = file;
+        Ok(Cluster { name, acceptors, proposers, learners, observers, quorums, limits, tuning })
     }
 
     /// Hash of what is fixed at formation: acceptor ids, quorum sizes, learner ids, limits.
@@ -184,19 +205,38 @@ impl Cluster {
         match node {
             NodeId::Acceptor(id) => self.acceptors.get(&id),
             NodeId::Proposer(id) => self.proposers.get(&id),
-            NodeId::Learner(id) => self.learners.get(&id),
+            NodeId::Learner(id) => self.learners.get(&id).or_else(|| self.observers.get(&id)),
             NodeId::Client(_) => None,
         }
         .map(String::as_str)
     }
 
-    /// Every node of the file with its address: acceptors, proposers, learners.
+    /// Whether `id` may be an observer's: higher than that of every configured learner, so that whoever dials only learners of lower ids
+    /// is dialed by none of them.
+    pub fn is_observer(&self, id: LearnerId) -> bool {
+        is_observer(&self.learners, id)
+    }
+
+    /// The observers of the file, with their addresses.
+    pub fn observers(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        self.observers.iter().map(|(id, address)| (NodeId::from(*id), address.as_str()))
+    }
+
+    /// Every node of the file that counts for something, with its address: acceptors, proposers, learners.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &str)> {
         let acceptors = self.acceptors.iter().map(|(id, address)| (NodeId::from(*id), address.as_str()));
         let proposers = self.proposers.iter().map(|(id, address)| (NodeId::from(*id), address.as_str()));
         let learners = self.learners.iter().map(|(id, address)| (NodeId::from(*id), address.as_str()));
         acceptors.chain(proposers).chain(learners)
     }
+}
+
+fn highest(learners: &BTreeMap<LearnerId, String>) -> LearnerId {
+    learners.keys().next_back().copied().unwrap_or(LearnerId(0))
+}
+
+fn is_observer(learners: &BTreeMap<LearnerId, String>, id: LearnerId) -> bool {
+    id > highest(learners)
 }
 
 fn apply_override(tuning: &mut toml::Table, one: &Override) -> Result<(), ClusterError> {
@@ -329,6 +369,8 @@ mod tests {
         assert!(refused(&SMALL.replace("127.0.0.1:7301", "nowhere")).contains("host:port"));
         assert!(refused(&SMALL.replacen("id = 1", "id = 0", 1)).contains("from 1"));
         assert!(refused("name = \"x\"").contains("acceptors"));
+        let observer = format!("{SMALL}\n[[observers]]\nid = 1\naddress = \"127.0.0.1:1\"");
+        assert!(refused(&observer).contains("observers have ids above"));
         assert!(refused(&format!("{SMALL}\n[quorum]\nphase1 = 1\nphase2 = 2")).contains("[quorum]"));
         assert!(refused(&format!("{SMALL}\n[tuning]\nspeed = 11")).contains("speed"));
         assert!(refused(&format!("{SMALL}\n[limits]\nvalue_bytes = 0")).contains("value_bytes = 0"));
@@ -340,6 +382,7 @@ mod tests {
         let base = hash(SMALL);
         assert_eq!(base, hash(&SMALL.replace("7101", "9999")));
         assert_eq!(base, hash(&format!("{SMALL}\n[tuning]\nprobe_ms = 9")));
+        assert_eq!(base, hash(&format!("{SMALL}\n[[observers]]\nid = 2\naddress = \"127.0.0.1:1\"")));
         assert_ne!(base, hash(&format!("{SMALL}\n[limits]\nvalue_bytes = 100")));
         assert_ne!(base, hash(&format!("{SMALL}\n[[acceptors]]\nid = 2\naddress = \"127.0.0.1:1\"")));
         assert_ne!(base, hash(&format!("{SMALL}\n[[learners]]\nid = 2\naddress = \"127.0.0.1:1\"")));

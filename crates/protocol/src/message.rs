@@ -4,14 +4,15 @@
 //! |---|---|
 //! | acceptor | Prepare, Accept, Probe, QuorumRead, Fetch, Admit, Form, Status |
 //! | proposer | Promise, Nack, Accepted, ProbeReply, Fetched, Propose, Subscribe, Settle, Admitted, Readmit, Status |
-//! | learner | Chosen, Fetched, QuorumReadReply, Refused, Fetch, Attach, Read, Forward, Status |
-//! | client | Opened, Attached, Replies, ReadReplies, Refused, Formed, Readmission, Status |
+//! | learner | Chosen, Fetched, QuorumReadReply, Refused, Fetch, SnapshotFetch, SnapshotChunk, NoSnapshot, Chains, Attach, Read, Forward, Status |
+//! | client | Opened, Attached, Replies, ReadReplies, Refused, SnapshotChunk, NoSnapshot, Formed, Readmission, Status |
 //!
 //! Every message may be lost, repeated or reordered; each handler says what it does then.
 
 mod address;
 mod formation;
 mod readmission;
+mod snapshot;
 mod status;
 mod votes;
 
@@ -26,7 +27,8 @@ use crate::value::{Entry, Value};
 pub use address::{Address, Message};
 pub use formation::{FormStep, Formation};
 pub use readmission::{Admission, Admit, Admitted, Founding, Readmission};
-pub use status::{AcceptorStatus, LearnerStatus, PhaseName, ProposerStatus, Status};
+pub use snapshot::{Chains, NoSnapshot, SnapshotChunk, SnapshotFetch};
+pub use status::{AcceptorStatus, LearnerStatus, PhaseName, ProposerStatus, Status, Transfer};
 pub use votes::{Accepted, Promise, Vote};
 
 /// What an acceptor receives.
@@ -216,6 +218,14 @@ pub enum ToLearner {
     },
     /// A peer wants applied values.
     Fetch(Fetch),
+    /// A peer, or a client that makes a backup, wants a part of a snapshot.
+    SnapshotFetch(SnapshotFetch),
+    /// A part of a peer's snapshot.
+    SnapshotChunk(SnapshotChunk),
+    /// A peer has no such snapshot.
+    NoSnapshot(NoSnapshot),
+    /// A peer's hash chains.
+    Chains(Chains),
     /// A client wants its replies here.
     Attach(Attach),
     /// Reads of a client.
@@ -299,6 +309,10 @@ pub enum ToClient {
         /// Why.
         reason: NotTaken,
     },
+    /// A part of a snapshot.
+    SnapshotChunk(SnapshotChunk),
+    /// The learner has no such snapshot.
+    NoSnapshot(NoSnapshot),
     /// An acceptor's answer to a step of formation.
     Formed {
         /// The request answered.

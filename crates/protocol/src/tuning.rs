@@ -74,6 +74,14 @@ tuning! {
     learner_buffer_bytes = 64 << 20, 1;
     /// Bytes of applied values a learner keeps for its peers.
     learner_tail_bytes = 64 << 20, 1;
+    /// Bytes of applied values after which a learner makes a checkpoint; each slot counts as its value rounded up to 4 KiB.
+    checkpoint_bytes = 256 << 20, 1;
+    /// Milliseconds without a request after which a learner drops the snapshot it gives to others.
+    snapshot_keep_ms = 5_000, 1;
+    /// Bytes of values applied after a snapshot that is being given to others, at most; then it is dropped, and acceptors need not keep them.
+    pin_bytes = 1 << 30, 1;
+    /// Bytes the disk engine of a learner keeps of what it has read.
+    engine_cache_bytes = 256 << 20, 1;
     /// Milliseconds a read waits for an unsettled slot before the learner sends Settle.
     settle_ms = 40, 1;
     /// Reads that wait in one learner; beyond it clients are told Busy.

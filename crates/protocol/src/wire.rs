@@ -171,6 +171,28 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command<'_>, WireError> {
     if read == bytes.len() { Ok(command) } else { Err(WireError::Trailing(bytes.len() - read)) }
 }
 
+/// A place or a number that travels inside a message as bytes, because its type is no affair of the protocol.
+pub fn encode_place<T: Serialize>(place: &T) -> Bytes {
+    let mut bytes = Vec::new();
+    encode(place, &mut bytes);
+    bytes.into()
+}
+
+/// Decodes what [`encode_place`] made.
+pub fn decode_place<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    decode_head(bytes)
+}
+
+/// xxh3-64 of these parts, one after the other, each with its length.
+pub fn checksum_of(parts: &[&[u8]]) -> u64 {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    for part in parts {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.digest()
+}
+
 /// Hash of a value's canonical encoding, for fixed parameters and formations.
 pub fn hash_of<T: Serialize>(value: &T) -> u128 {
     let mut bytes = Vec::new();
@@ -275,6 +297,10 @@ payload!(
     ToLearner::QuorumReadReply { .. }
         | ToLearner::Refused { .. }
         | ToLearner::Fetch(_)
+        | ToLearner::SnapshotFetch(_)
+        | ToLearner::SnapshotChunk(_)
+        | ToLearner::NoSnapshot(_)
+        | ToLearner::Chains(_)
         | ToLearner::Attach(_)
         | ToLearner::Read(_)
         | ToLearner::Status { .. }

@@ -74,7 +74,7 @@ pub enum ImageError {
 }
 
 /// How far it has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     Opening,
     Sessions(Opening, Option<SessionId>),
@@ -84,7 +84,7 @@ enum Stage {
 }
 
 /// A state under construction.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Builder<S> {
     limits: Limits,
     /// The state that changes are put on; of an image of everything, the empty one.

@@ -30,7 +30,7 @@ mod kind {
 }
 
 /// What an image begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Opening {
     /// Hash of the limits under which the state came to be.
     pub(crate) limits: u128,
@@ -45,7 +45,7 @@ pub(crate) struct Opening {
 }
 
 /// The state before changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Base {
     pub(crate) applied: Slot,
     pub(crate) chain: u64,

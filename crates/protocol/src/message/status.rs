@@ -88,4 +88,27 @@ pub struct LearnerStatus {
     pub waiting_reads: u64,
     /// The ballot of the leader that streams to it.
     pub leader: Ballot,
+    /// Every slot up to here is applied and synced.
+    pub synced: Slot,
+    /// What its keys lie in: `memory` or `disk`.
+    pub engine: String,
+    /// Whether its disk has no room for a checkpoint.
+    pub full: bool,
+    /// Whether its state differs from a peer's and nobody knows yet whose is right (S7): it answers no client.
+    pub in_doubt: bool,
+    /// The snapshot that it is fetching, if it is.
+    pub transfer: Option<Transfer>,
+    /// The slot of the snapshot that it is giving to others, if it is.
+    pub serving: Option<Slot>,
+}
+
+/// A snapshot on its way to a learner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Who gives it; nobody when no learner that could is connected.
+    pub from: Option<LearnerId>,
+    /// Its slot, once known.
+    pub slot: Option<Slot>,
+    /// Bytes that have come.
+    pub bytes: u64,
 }
