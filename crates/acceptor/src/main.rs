@@ -68,11 +68,11 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == journal::WORD) {
         return journal::main(std::env::args_os());
     }
-    synod_daemon::main(Kind::Acceptor, |flags: &Flags| &flags.daemon, run)
+    synod_daemon::main(Kind::Acceptor, |flags: &Flags| flags.daemon.clone(), run)
 }
 
 fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
-    let config = Config::new(AcceptorId(flags.daemon.id), &setup.cluster);
+    let config = Config::new(AcceptorId(setup.id), &setup.cluster);
     let segment_bytes = setup.cluster.tuning.segment_bytes.next_multiple_of(4096);
     let options = Options { segment_bytes, prepare_step_bytes: PREPARE_STEP_BYTES, ..Options::default() };
     let disk = Directory::open(&flags.data_dir).map_err(Failure::fatal)?;

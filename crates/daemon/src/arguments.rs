@@ -21,7 +21,10 @@ pub struct Arguments {
     pub cluster: PathBuf,
     /// Which process of its kind this is: an id from the cluster file
     #[arg(long, env = "SYNOD_ID", value_name = "N")]
-    pub id: u16,
+    pub id: Option<u16>,
+    /// Which observer this is, instead: a learner that the cluster file need not have.
+    #[arg(skip)]
+    pub observer: Option<u16>,
     /// Listen here instead of at the address in the cluster file (behind NAT, in a container: 0.0.0.0:7101)
     #[arg(long, env = "SYNOD_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -121,6 +124,33 @@ pub enum ConfigError {
         /// Those that exist.
         ids: String,
     },
+    /// Not told who it is.
+    #[error("--id N (SYNOD_ID) is missing: which {} this is, one of {ids}; nothing was started", kind.name())]
+    NoId {
+        /// Of which kind.
+        kind: Kind,
+        /// Those that exist.
+        ids: String,
+    },
+    /// An observer with the id of a learner.
+    #[error(
+        "--observer {id}: observers have ids above those of all configured learners, so above {highest}; nothing was started; to start a \
+         configured learner, use --id"
+    )]
+    Observer {
+        /// The id.
+        id: u16,
+        /// The highest of a configured learner.
+        highest: u16,
+    },
+    /// An observer that can't be reached.
+    #[error(
+        "--observer {id} needs --listen HOST:PORT (SYNOD_LISTEN), or an entry under [[observers]] in the cluster file; nothing was started"
+    )]
+    NoListen {
+        /// The id.
+        id: u16,
+    },
     /// A filter that isn't one.
     #[error("log filter {filter:?}: {error}; nothing was started; try info, or info,synod_proposer=debug")]
     Filter {
@@ -154,12 +184,27 @@ impl Arguments {
             .map_err(|error| ConfigError::Unreadable { path: path(), error })?;
         let cluster = Cluster::parse(&text, &overrides)
             .map_err(|error| ConfigError::Cluster { path: path(), error })?;
-        let node = kind.node(self.id);
-        if cluster.address(node).is_none() {
-            let ids = ids(kind, &cluster).iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-            return Err(ConfigError::Id { path: path(), kind, id: self.id, ids });
+        if let Some(observer) = self.observer {
+            return self.observer(observer, cluster);
+        }
+        let ids = || ids(kind, &cluster).iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        let Some(id) = self.id else { return Err(ConfigError::NoId { kind, ids: ids() }) };
+        let node = kind.node(id);
+        if cluster.nodes().all(|(known, _)| known != node) {
+            return Err(ConfigError::Id { path: path(), kind, id, ids: ids() });
         }
         Ok((cluster, node))
+    }
+
+    fn observer(&self, id: u16, cluster: Cluster) -> Result<(Cluster, NodeId), ConfigError> {
+        let highest = cluster.learners.keys().next_back().copied().unwrap_or(LearnerId(0));
+        if !cluster.is_observer(LearnerId(id)) {
+            return Err(ConfigError::Observer { id, highest: highest.0 });
+        }
+        if self.listen.is_none() && cluster.address(LearnerId(id).into()).is_none() {
+            return Err(ConfigError::NoListen { id });
+        }
+        Ok((cluster, LearnerId(id).into()))
     }
 }
 

@@ -13,7 +13,7 @@
 //!
 //! # fn role(_: &Setup) -> Result<(), Failure> { Ok(()) }
 //! fn main() -> std::process::ExitCode {
-//!     synod_daemon::main(synod_daemon::Kind::Proposer, |flags: &Flags| &flags.daemon, |_flags, setup| {
+//!     synod_daemon::main(synod_daemon::Kind::Proposer, |flags: &Flags| flags.daemon.clone(), |_flags, setup| {
 //!         // let role = Proposer::new(.., synod_daemon::random_u64());
 //!         // setup.run(role, NothingToPersist)
 //! #       role(&setup)

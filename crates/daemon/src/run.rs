@@ -50,6 +50,8 @@ pub(crate) struct Shell<R: Role, S> {
     /// When the storage is told that nothing was persisted for a while.
     idle_at: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
+    /// Whether the role was told its cluster.
+    knows_cluster: bool,
     /// Why the process should end.
     stop: Option<&'static str>,
     /// How long what was answered may take to reach the kernel when the process ends.
@@ -82,6 +84,7 @@ where
             inbox,
             idle_at: Some(now),
             sleep,
+            knows_cluster: false,
             stop: None,
             last_writes: LAST_WRITES,
         }
@@ -187,6 +190,11 @@ where
 
     fn on_up(&mut self, connection: Connection, effects: &mut Out<R>) {
         let node = connection.node;
+        let cluster = self.door.own().standing.cluster.filter(|_| !self.knows_cluster);
+        if let Some(cluster) = cluster {
+            self.knows_cluster = true;
+            self.role.on_cluster(cluster, effects);
+        }
         if self.peers.insert(connection) {
             debug!(peer = %node, "connected again: its older connection is closed");
             self.role.on_link(node, false, effects);

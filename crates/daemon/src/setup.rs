@@ -25,6 +25,8 @@ use crate::{help, shutdown};
 pub struct Setup {
     /// Who this process is.
     pub node: NodeId,
+    /// The number in it.
+    pub id: u16,
     /// The cluster file, with what flags and environment set over it.
     pub cluster: Cluster,
     /// Where it listens: host and port.
@@ -37,7 +39,7 @@ pub struct Setup {
 /// Errors go to standard error; the exit code is 0 for a clean stop, 2 for usage and configuration, 1 for the rest.
 pub fn main<C: Parser>(
     kind: Kind,
-    arguments: impl FnOnce(&C) -> &Arguments,
+    arguments: impl FnOnce(&C) -> Arguments,
     body: impl FnOnce(&C, Setup) -> Result<(), Failure>,
 ) -> ExitCode {
     let command = C::command().after_long_help(help::after(kind));
@@ -49,7 +51,7 @@ pub fn main<C: Parser>(
         Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
-    match start(kind, arguments(&parsed), &known, |setup| body(&parsed, setup)) {
+    match start(kind, &arguments(&parsed), &known, |setup| body(&parsed, setup)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             match &failure {
@@ -74,7 +76,8 @@ fn start(
     let listen =
         arguments.listen.clone().or_else(|| cluster.address(node).map(Into::into)).unwrap_or_default();
     let _named = logging::start(node, arguments.log_format, filter);
-    let ended = body(Setup { node, cluster, listen, lifeline: arguments.lifeline });
+    let id = arguments.observer.or(arguments.id).unwrap_or_default();
+    let ended = body(Setup { node, id, cluster, listen, lifeline: arguments.lifeline });
     if let Err(Failure::Fatal(text)) = &ended {
         error!("{text}");
     }

@@ -1,18 +1,23 @@
-//! The learner's checkpoints on disk: one whole, then what changed, file after file; read at the start, written in the background.
+//! The learner's checkpoints on disk: one whole, then what changed, file after file; read at the start, written beside the run of things.
 //!
 //! A checkpoint is written under a temporary name in bounded steps, synced, renamed, and the directory synced; only then is it one, and only
 //! then are older ones removed that it stands in for. When the files of what changed have become as large as the whole one they are put on, the
-//! next is a whole one. Upholds the disk's half of S7 (a state is that of a slot, or none), S8 (synced is said when it is) and S11; a
+//! next is a whole one. Upholds the disk's half of S7 (a state is that of a slot, or none), S8 and S11 (synced is said when it is); a
 //! crash at any moment leaves the latest checkpoint that was synced (I16). What can't be read is set aside under another name, never served and
 //! never removed (I12). Generic over the disk; threads are the daemon's.
 
-use synod_journal::{Disk, DiskFile};
+mod recovery;
+
+use std::io;
+
+use synod_journal::Disk;
 use synod_planted::Bug;
 use synod_protocol::cluster::Limits;
 use synod_protocol::{ClusterId, LearnerId, Slot};
-use synod_store::{Builder, Cursor, Image, ImageError, MemorySnapshot, MemoryStorage, StateMachine};
+use synod_store::{Cursor, Image, MemorySnapshot};
 
-use crate::checkpoint::{Flaw, Head, Reader, Writer};
+use crate::checkpoint::{Head, Writer};
+pub use recovery::{Recovered, SetAside, Verified, verify};
 
 /// The name of a checkpoint that isn't whole yet.
 const UNFINISHED: &str = "checkpoint.new";
@@ -28,11 +33,12 @@ pub enum KeeperError {
         /// What was tried.
         what: String,
         /// The disk's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Another learner's directory.
     #[error(
-        "these are the checkpoints of {found}, not of {wanted}: nothing was changed; start {found} with them, or give {wanted} its own --data-dir"
+        "these are the checkpoints of {found}, not of {wanted}: nothing was changed; start {found} with them, or give {wanted} its own \
+         --data-dir"
     )]
     OtherLearner {
         /// Whose they are.
@@ -46,45 +52,36 @@ pub enum KeeperError {
          the cluster file it was formed with, or with an empty directory in another cluster"
     )]
     OtherLimits,
+    /// Another release's.
+    #[error(
+        "{name} has format {format}, which this release doesn't read: nothing was changed; start the release that wrote it, or move the \
+         directory away: the state is then fetched from a peer"
+    )]
+    Format {
+        /// The file.
+        name: String,
+        /// Its format.
+        format: u32,
+    },
 }
 
 impl KeeperError {
-    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> KeeperError {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> KeeperError {
         |source| KeeperError::Io { what: what.into(), source }
     }
 
     /// Whether there is no space for what was tried, and nothing else is wrong.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, KeeperError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, KeeperError::Io { source, .. } if [StorageFull, QuotaExceeded].contains(&source.kind()))
     }
 }
 
-/// A file that was set aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
-    /// Its name as a checkpoint.
-    pub name: String,
-    /// Its name from here on.
-    pub renamed: String,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-/// What a directory gave back.
-#[derive(Debug)]
-pub struct Recovered {
-    /// The state of the latest checkpoint, or the state before the first slot.
-    pub machine: StateMachine<MemoryStorage>,
-    /// The cluster it comes from, if there is a checkpoint.
-    pub cluster: Option<ClusterId>,
-    /// What could not be used.
-    pub set_aside: Vec<SetAside>,
-}
-
 /// A checkpoint that is there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Kept {
     head: Head,
+    /// Size of the file.
     bytes: u64,
 }
 
@@ -117,35 +114,17 @@ fn name_of(number: u64) -> String {
 
 fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("checkpoint-").filter(|digits| digits.len() == 16)?;
-    u64::from_str_radix(digits, 16).ok()
+    let number = u64::from_str_radix(digits, 16).ok()?;
+    (name_of(number) == name).then_some(number)
 }
 
 impl<D: Disk> Keeper<D> {
-    /// Reads what is on `disk`. Only files that can't be used are touched: they get another name.
+    /// Reads what is on `disk`. Files that can't be used get another name; those that a later checkpoint stands in for are removed.
     ///
     /// # Errors
-    /// When the directory is another learner's or can't be read.
-    pub fn open(mut disk: D, learner: LearnerId, limits: Limits) -> Result<(Keeper<D>, Recovered), KeeperError> {
-        let names = disk.names().map_err(KeeperError::io("list the directory"))?;
-        let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
-        numbers.sort_unstable();
-        let highest = numbers.last().copied().unwrap_or(0);
-        let mut set_aside = Vec::new();
-        // The latest whole one, and what changed since, as far as it can be read; if it can't be read, the one before it.
-        loop {
-            let read = read_latest(&mut disk, learner, limits, &numbers)?;
-            let Some((number, why)) = read.flaw else {
-                let cluster = read.kept.last().map(|kept: &Kept| kept.head.cluster);
-                let latest = cluster.map(|_| read.machine.image());
-                let keeper = Keeper { disk, learner, kept: read.kept, latest, number: highest, writing: None };
-                return Ok((keeper, Recovered { machine: read.machine, cluster, set_aside }));
-            };
-            let (name, renamed) = (name_of(number), format!("damaged-{}", name_of(number)));
-            disk.rename(&name, &renamed).map_err(KeeperError::io(format!("set {name} aside")))?;
-            disk.sync_directory().map_err(KeeperError::io("sync the directory"))?;
-            set_aside.push(SetAside { name, renamed, why });
-            numbers.retain(|kept| *kept != number);
-        }
+    /// When the directory is another learner's, another release's, or can't be used.
+    pub fn open(disk: D, learner: LearnerId, limits: Limits) -> Result<(Keeper<D>, Recovered), KeeperError> {
+        recovery::open(disk, learner, limits)
     }
 
     /// Whether a checkpoint is on its way.
@@ -153,22 +132,26 @@ impl<D: Disk> Keeper<D> {
         self.writing.is_some()
     }
 
-    /// Begins to write `image` down, of a state later than the latest checkpoint's.
+    /// Begins to write `image` down, of a state later than the latest checkpoint's. `is_other`: of another state than that one was of, such as a
+    /// peer's that was installed; otherwise what has changed may be enough.
     ///
     /// # Errors
     /// The disk's.
-    pub fn begin(&mut self, image: Image<MemorySnapshot>, cluster: ClusterId) -> Result<(), KeeperError> {
+    pub fn begin(
+        &mut self,
+        image: Image<MemorySnapshot>,
+        cluster: ClusterId,
+        is_other: bool,
+    ) -> Result<(), KeeperError> {
         assert!(self.writing.is_none(), "one checkpoint at a time");
+        if is_other {
+            self.latest = None;
+        }
         let on = self.latest.as_ref().and(self.kept.last()).filter(|_| !self.is_whole_due());
         let on = on.filter(|latest| latest.head.cluster == cluster).map(|latest| latest.head.number);
         let head = Head { learner: self.learner, cluster, number: self.number + 1, on };
-        let begin = |disk: &mut D| -> std::io::Result<Writer<D::File>> {
-            if disk.names()?.iter().any(|name| name == UNFINISHED) {
-                disk.remove(UNFINISHED)?;
-            }
-            Writer::begin(disk.create(UNFINISHED)?, &head)
-        };
-        let writer = begin(&mut self.disk).map_err(KeeperError::io("begin a checkpoint"))?;
+        let begun = create(&mut self.disk).and_then(|file| Writer::begin(file, &head));
+        let writer = begun.map_err(KeeperError::io("begin a checkpoint")).inspect_err(|error| self.clear(error))?;
         self.writing = Some(Writing { writer, head, image, at: Cursor::start() });
         Ok(())
     }
@@ -186,11 +169,20 @@ impl<D: Disk> Keeper<D> {
     /// the process must end (S3).
     pub fn step(&mut self) -> Result<Option<Slot>, KeeperError> {
         let stepped = self.try_step();
-        if stepped.is_err() && self.writing.take().is_some() {
-            // What is left of it takes space that may be missing elsewhere; the next one removes it too.
-            let _tried = self.disk.remove(UNFINISHED);
+        stepped.inspect_err(|error| self.clear(error))
+    }
+
+    /// Gives up the checkpoint that is on its way, if one is.
+    pub fn give_up(&mut self) {
+        self.writing = None;
+    }
+
+    /// After a failure. What is left of the file takes space that may be missing elsewhere; if it can't be removed, the next one overwrites it.
+    fn clear(&mut self, error: &KeeperError) {
+        self.writing = None;
+        if error.is_no_space() {
+            let _tried = self.disk.remove(UNFINISHED).and_then(|()| self.disk.sync_directory());
         }
-        stepped
     }
 
     fn try_step(&mut self) -> Result<Option<Slot>, KeeperError> {
@@ -206,23 +198,29 @@ impl<D: Disk> Keeper<D> {
         }
         let Some(Writing { writer, head, image, .. }) = self.writing.take() else { return Ok(None) };
         let bytes = writer.finish().map_err(KeeperError::io("sync a checkpoint"))?;
-        let obsolete: Vec<Kept> = if head.on.is_none() { std::mem::take(&mut self.kept) } else { Vec::new() };
-        let remove = |disk: &mut D| {
-            obsolete.iter().try_for_each(|kept| disk.remove(&name_of(kept.head.number)))
-        };
-        if synod_planted::is(Bug::OldCheckpointRemovedFirst) {
-            remove(&mut self.disk).map_err(KeeperError::io("remove an older checkpoint"))?;
-        }
-        self.disk.rename(UNFINISHED, &name_of(head.number)).map_err(KeeperError::io("name a checkpoint"))?;
-        self.disk.sync_directory().map_err(KeeperError::io("sync the directory"))?;
-        self.number = head.number;
-        self.kept.push(Kept { head, bytes });
+        self.name(Kept { head, bytes })?;
         let slot = image.applied();
         self.latest = Some(image);
-        if !synod_planted::is(Bug::OldCheckpointRemovedFirst) {
-            remove(&mut self.disk).map_err(KeeperError::io("remove an older checkpoint"))?;
-        }
         Ok(Some(slot))
+    }
+
+    /// The unfinished file becomes the latest checkpoint.
+    fn name(&mut self, made: Kept) -> Result<(), KeeperError> {
+        let obsolete = if made.head.on.is_none() { std::mem::take(&mut self.kept) } else { Vec::new() };
+        let remove = |disk: &mut D| obsolete.iter().try_for_each(|kept| disk.remove(&name_of(kept.head.number)));
+        let removing = || KeeperError::io("remove an older checkpoint");
+        if synod_planted::is(Bug::OldCheckpointRemovedFirst) {
+            remove(&mut self.disk).and_then(|()| self.disk.sync_directory()).map_err(removing())?;
+        }
+        let name = name_of(made.head.number);
+        self.disk.rename(UNFINISHED, &name).map_err(KeeperError::io("name a checkpoint"))?;
+        self.disk.sync_directory().map_err(KeeperError::io("sync the directory"))?;
+        self.number = made.head.number;
+        self.kept.push(made);
+        if !synod_planted::is(Bug::OldCheckpointRemovedFirst) {
+            remove(&mut self.disk).map_err(removing())?;
+        }
+        Ok(())
     }
 
     /// The disk, to look at.
@@ -231,85 +229,10 @@ impl<D: Disk> Keeper<D> {
     }
 }
 
-/// What could be read.
-struct Read {
-    machine: StateMachine<MemoryStorage>,
-    kept: Vec<Kept>,
-    /// The file that could not be read, and why.
-    flaw: Option<(u64, String)>,
-}
-
-/// Reads the latest whole checkpoint among `numbers`, and what is to be put on it, in order.
-fn read_latest<D: Disk>(
-    disk: &mut D,
-    learner: LearnerId,
-    limits: Limits,
-    numbers: &[u64],
-) -> Result<Read, KeeperError> {
-    let nothing = || StateMachine::new(limits, MemoryStorage::default());
-    let mut read = Read { machine: nothing(), kept: Vec::new(), flaw: None };
-    let mut chain = Vec::new();
-    for number in numbers.iter().rev() {
-        let opened = open_file(disk, *number)?;
-        let reader = match opened {
-            Ok(reader) => reader,
-            Err(flaw) => return Ok(Read { flaw: Some((*number, flaw.to_string())), ..read }),
-        };
-        let head = *reader.head();
-        if head.learner != learner {
-            return Err(KeeperError::OtherLearner { found: head.learner, wanted: learner });
-        }
-        chain.push(reader);
-        if head.on.is_none() {
-            break;
-        }
+/// An empty file under the name of what isn't whole.
+fn create<D: Disk>(disk: &mut D) -> io::Result<D::File> {
+    if disk.names()?.iter().any(|name| name == UNFINISHED) {
+        disk.remove(UNFINISHED)?;
     }
-    for mut reader in chain.into_iter().rev() {
-        let head = *reader.head();
-        if head.on != read.kept.last().map(|kept| kept.head.number) {
-            read.flaw = Some((head.number, format!("the checkpoint that {} is to be put on is missing", head.number)));
-            return Ok(read);
-        }
-        let mut builder = Builder::on(read.machine);
-        let bytes = match take_all(&mut reader, &mut builder) {
-            Ok(bytes) => bytes,
-            Err(Unusable::Image(ImageError::OtherLimits)) => return Err(KeeperError::OtherLimits),
-            Err(why) => return Ok(Read { machine: nothing(), kept: Vec::new(), flaw: Some((head.number, why.to_string())) }),
-        };
-        match builder.finish() {
-            Ok(machine) => read.machine = machine,
-            Err(why) => return Ok(Read { machine: nothing(), kept: Vec::new(), flaw: Some((head.number, why.to_string())) }),
-        }
-        read.kept.push(Kept { head, bytes });
-    }
-    Ok(read)
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error(transparent)]
-    File(#[from] Flaw),
-    #[error(transparent)]
-    Image(#[from] ImageError),
-}
-
-fn open_file<D: Disk>(disk: &mut D, number: u64) -> Result<Result<Reader<D::File>, Flaw>, KeeperError> {
-    let name = name_of(number);
-    let file = disk.open(&name).map_err(KeeperError::io(format!("open {name}")))?;
-    Ok(Reader::open(file).and_then(|reader| {
-        let named = reader.head().number == number;
-        if named { Ok(reader) } else { Err(Flaw::Damaged { offset: 0, what: "it has another's name" }) }
-    }))
-}
-
-fn take_all<F: DiskFile>(
-    reader: &mut Reader<F>,
-    builder: &mut Builder<MemoryStorage>,
-) -> Result<u64, Unusable> {
-    let mut bytes = 0;
-    while let Some(chunk) = reader.chunk()? {
-        bytes += chunk.len() as u64;
-        builder.take(&chunk)?;
-    }
-    Ok(bytes)
+    disk.create(UNFINISHED)
 }

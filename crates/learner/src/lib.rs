@@ -34,7 +34,7 @@ use synod_protocol::hello::Standing;
 use synod_protocol::message::ToLearner;
 use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
 use synod_protocol::tuning::Tuning;
-use synod_protocol::{Ballot, Incarnations, LearnerId, NodeId, ProposerId, QuorumSystem};
+use synod_protocol::{Ballot, ClusterId, Incarnations, LearnerId, NodeId, ProposerId, QuorumSystem};
 use synod_store::{MemoryStorage, StateMachine, Storage};
 use tracing::info;
 
@@ -136,6 +136,8 @@ pub struct Learner<S: Storage = MemoryStorage> {
     idle: Idle,
     /// Answers of this batch, grouped by client; empty between batches.
     outgoing: Outgoing,
+    /// The cluster whose log it has applied, or is going to.
+    cluster: Option<ClusterId>,
     /// The highest ballot that streamed to it.
     leader: Ballot,
     /// Acceptors, proposers and peers with a connection.
@@ -146,12 +148,17 @@ impl<S: Storage> Learner<S> {
     /// A learner that has applied nothing, over an empty storage.
     pub fn new(config: Config, storage: S) -> Learner<S> {
         let machine = StateMachine::new(config.limits, storage);
-        Learner::recovered(config, machine, true)
+        Learner::recovered(config, machine, None, true)
     }
 
-    /// A learner that goes on from the state of a checkpoint. `is_synced`: that checkpoint is known to be durable; otherwise one is due at
-    /// once.
-    pub fn recovered(config: Config, machine: StateMachine<S>, is_synced: bool) -> Learner<S> {
+    /// A learner that goes on from the state of a checkpoint, made in that cluster. `is_synced`: that checkpoint is known to be durable;
+    /// otherwise one is due at once.
+    pub fn recovered(
+        config: Config,
+        machine: StateMachine<S>,
+        cluster: Option<ClusterId>,
+        is_synced: bool,
+    ) -> Learner<S> {
         let tuning = &config.tuning;
         let applied = machine.applied();
         Learner {
@@ -168,6 +175,7 @@ impl<S: Storage> Learner<S> {
             forwarded: Forwarded::new(config.life),
             idle: Idle::default(),
             outgoing: Outgoing::new(tuning.peer_queue_bytes / 2),
+            cluster,
             leader: Ballot::NONE,
             linked: BTreeSet::new(),
             config,
@@ -177,6 +185,11 @@ impl<S: Storage> Learner<S> {
     /// The replicated state at the applied slot.
     pub fn machine(&self) -> &StateMachine<S> {
         &self.machine
+    }
+
+    /// The cluster that its state belongs to, once known.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.cluster
     }
 
     /// Whoever streamed at the highest ballot, while there is a connection to it.
@@ -236,6 +249,17 @@ impl<S: Storage> Role for Learner<S> {
         effects.set_timer(Timer::Subscribe, Delay::exactly(self.config.tuning.subscribe_ms));
         effects.set_timer(Timer::Sweep, self.sweep_delay());
         effects.set_timer(Timer::Compare, Delay::exactly(self.config.tuning.subscribe_ms));
+    }
+
+    /// S12: a state is continued in the cluster it comes from alone.
+    fn on_cluster(&mut self, cluster: ClusterId, effects: &mut Out) {
+        match self.cluster {
+            Some(ours) if ours != cluster => effects.halt(format!(
+                "S12: this learner's data directory is of cluster {ours}, and a quorum of acceptors belongs to {cluster}: nothing was changed; \
+                 start it with the cluster file of {ours}, or give it another --data-dir"
+            )),
+            Some(_) | None => self.cluster = Some(cluster),
+        }
     }
 
     fn on_message(&mut self, from: NodeId, message: ToLearner, effects: &mut Out) -> Result<(), Misdirected> {

@@ -15,11 +15,11 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    synod_daemon::main(Kind::Proposer, |flags: &Flags| &flags.daemon, run)
+    synod_daemon::main(Kind::Proposer, |flags: &Flags| flags.daemon.clone(), run)
 }
 
 fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
     // S5: a life of its own for each start, so that a ballot is never taken up again.
-    let config = Config::new(ProposerId(flags.daemon.id), synod_daemon::random_u64(), &setup.cluster);
+    let config = Config::new(ProposerId(setup.id), synod_daemon::random_u64(), &setup.cluster);
     setup.run(Proposer::new(config), NothingToPersist)
 }

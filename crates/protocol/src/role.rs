@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use synod_planted::Bug;
 
 use crate::hello::Standing;
-use crate::ids::{NodeId, Slot};
+use crate::ids::{ClusterId, NodeId, Slot};
 use crate::incarnations::Incarnations;
 use crate::message::{Address, Message};
 use crate::value::Value;
@@ -38,6 +38,9 @@ pub trait Role {
         message: Self::Message,
         effects: &mut Effects<Self::Record, Self::Timer>,
     ) -> Result<(), Misdirected>;
+
+    /// A quorum of acceptors has told which cluster this process is in; told once, before any link is.
+    fn on_cluster(&mut self, _cluster: ClusterId, _effects: &mut Effects<Self::Record, Self::Timer>) {}
 
     /// A timer set earlier has fired.
     fn on_timer(&mut self, timer: Self::Timer, effects: &mut Effects<Self::Record, Self::Timer>);

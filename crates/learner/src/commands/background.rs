@@ -1,0 +1,146 @@
+//! Checkpoints on a thread of their own, while the role goes on: takes an image when one is due, and tells the role what came of it.
+//!
+//! One checkpoint at a time; the thread ends with the process. A failure other than a full disk is handed to the run loop, which ends the process (S3).
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use synod_learner::Learner;
+use synod_protocol::{ClusterId, Slot};
+use synod_store::{Image, Snapshot, Storage};
+
+/// How long a stop waits for a checkpoint: the next start then has less to learn. What isn't done by then is left.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(3);
+
+/// Why a checkpoint wasn't made.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The disk is full; what was synced before is as it was.
+    NoRoom,
+    /// The process must end.
+    Fatal(String),
+}
+
+/// A checkpoint to be made.
+pub(crate) struct Job<T, P> {
+    pub(crate) image: Image<T>,
+    pub(crate) cluster: ClusterId,
+    /// Where the state lies, if it is another than the one before: a peer's that was installed.
+    pub(crate) other: Option<P>,
+}
+
+/// Makes checkpoints durable.
+pub(crate) trait Keep: Send + 'static {
+    /// What an engine's images are made of.
+    type Snapshot: Snapshot;
+    /// Where a state lies that was built of a peer's snapshot.
+    type Place: Send;
+
+    /// Makes a checkpoint durable; blocks.
+    fn keep(&mut self, job: Job<Self::Snapshot, Self::Place>) -> Result<Slot, Failed>;
+}
+
+/// Where empty storages come from.
+pub(crate) trait Empty<S, P> {
+    /// An empty storage for a peer's state, and where it lies.
+    fn empty(&mut self) -> Result<(S, P), String>;
+}
+
+/// The thread, as seen from the run loop.
+pub(crate) struct Background<K: Keep, E> {
+    jobs: Sender<Job<K::Snapshot, K::Place>>,
+    done: Receiver<Result<Slot, Failed>>,
+    is_busy: bool,
+    empty: E,
+    /// Where the storage lies that the role was given last.
+    place: Option<K::Place>,
+    /// Installed states whose checkpoint has been begun.
+    installed: u64,
+}
+
+impl<K: Keep, E> Background<K, E> {
+    pub(crate) fn start(mut keep: K, empty: E) -> std::io::Result<Self> {
+        let (jobs, inbox) = channel::<Job<K::Snapshot, K::Place>>();
+        let (outbox, done) = channel();
+        std::thread::Builder::new().name("checkpoints".into()).spawn(move || {
+            while let Ok(job) = inbox.recv() {
+                if outbox.send(keep.keep(job)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Background { jobs, done, is_busy: false, empty, place: None, installed: 0 })
+    }
+
+    /// Tells the role what came of a checkpoint, and begins another if one is due.
+    pub(crate) fn after_batch<S>(&mut self, role: &mut Learner<S>) -> Result<(), String>
+    where
+        S: Storage<Snapshot = K::Snapshot>,
+        E: Empty<S, K::Place>,
+    {
+        if self.is_busy {
+            match self.done.try_recv() {
+                Ok(done) => self.tell(role, done)?,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(GONE.into()),
+            }
+        }
+        if role.needs_storage() {
+            self.place = None;
+            let (storage, place) = self.empty.empty()?;
+            self.place = Some(place);
+            role.on_storage(storage);
+        }
+        if !self.is_busy && role.is_checkpoint_due() { self.begin(role) } else { Ok(()) }
+    }
+
+    fn begin<S: Storage<Snapshot = K::Snapshot>>(&mut self, role: &mut Learner<S>) -> Result<(), String> {
+        let Some(cluster) = role.cluster() else { return Ok(()) };
+        let is_other = self.installed < role.installed();
+        let other = if is_other { self.place.take() } else { None };
+        self.installed = role.installed();
+        let image = role.checkpoint();
+        self.is_busy = true;
+        self.jobs.send(Job { image, cluster, other }).map_err(|_| GONE.to_string())
+    }
+
+    fn tell<S: Storage>(&mut self, role: &mut Learner<S>, done: Result<Slot, Failed>) -> Result<(), String> {
+        self.is_busy = false;
+        match done {
+            Ok(slot) => {
+                tracing::debug!(%slot, "checkpoint synced");
+                role.on_checkpointed(slot);
+            }
+            Err(Failed::NoRoom) => role.on_no_room(),
+            Err(Failed::Fatal(why)) => return Err(why),
+        }
+        Ok(())
+    }
+
+    /// Makes a last checkpoint, if that is done soon.
+    pub(crate) fn shut_down<S: Storage<Snapshot = K::Snapshot>>(
+        &mut self,
+        role: &mut Learner<S>,
+    ) -> Result<(), String> {
+        let ends = Instant::now() + LAST_CHECKPOINT;
+        self.wait(role, ends)?;
+        if !self.is_busy && role.may_checkpoint() {
+            self.begin(role)?;
+            self.wait(role, ends)?;
+        }
+        Ok(())
+    }
+
+    fn wait<S: Storage>(&mut self, role: &mut Learner<S>, ends: Instant) -> Result<(), String> {
+        if !self.is_busy {
+            return Ok(());
+        }
+        match self.done.recv_timeout(ends.saturating_duration_since(Instant::now())) {
+            Ok(done) => self.tell(role, done),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err(GONE.into()),
+        }
+    }
+}
+
+const GONE: &str = "the thread that makes checkpoints has ended";
