@@ -38,7 +38,7 @@ pub struct Daemons {
     pub cluster: Cluster,
     /// The cluster file.
     pub file: PathBuf,
-    /// Logs and acceptors' data.
+    /// Logs and data.
     pub folder: PathBuf,
     /// Every random choice of the test comes from it.
     pub seed: u64,
@@ -132,7 +132,7 @@ impl Daemons {
         assert!(before.is_none(), "{node} was started twice");
     }
 
-    /// How a node is started with that cluster file and (an acceptor) that data directory; its output goes to its log.
+    /// How a node is started with that cluster file and (but for a proposer) that data directory; its output goes to its log.
     pub fn daemon(&self, node: NodeId, file: &Path, data_dir: &Path) -> Command {
         let (name, id) = match node {
             NodeId::Acceptor(AcceptorId(id)) => ("synod-acceptor", id),
@@ -143,7 +143,7 @@ impl Daemons {
         let mut command = command(name);
         command.args(["--cluster".as_ref(), file.as_os_str(), "--id".as_ref(), id.to_string().as_ref()]);
         command.args(["--lifeline", "--log", "info"]);
-        if name == "synod-acceptor" {
+        if name != "synod-proposer" {
             command.arg("--data-dir").arg(data_dir);
         }
         let log = self.append_to_log(node);
@@ -155,7 +155,7 @@ impl Daemons {
         OpenOptions::new().create(true).append(true).open(self.log_file(node)).unwrap()
     }
 
-    /// Where an acceptor's journal is.
+    /// Where an acceptor's journal is, or a learner's store.
     pub fn data_dir(&self, node: impl Into<NodeId>) -> PathBuf {
         self.folder.join(node.into().to_string())
     }

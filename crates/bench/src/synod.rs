@@ -88,7 +88,7 @@ fn daemon(part: Part, id: usize, bin_dir: &Path, folder: &Path, file: &Path) -> 
     let binary: PathBuf = bin_dir.join(name);
     let mut command = Command::new(&binary);
     command.arg("--cluster").arg(file).arg("--id").arg(id.to_string()).arg("--lifeline");
-    if part == Part::Acceptor {
+    if part != Part::Proposer {
         command.arg("--data-dir").arg(folder.join(format!("{letter}{id}")));
     }
     Started::start(part, command, &folder.join(format!("{letter}{id}.log"))).with_context(|| {

@@ -44,6 +44,8 @@ struct UnderWay<S> {
     /// Where the chunk begins that is asked for.
     cursor: Bytes,
     bytes: u64,
+    /// Whether a chunk was asked for.
+    was_asked: bool,
     /// Whether anything has come since the timer was set.
     has_moved: bool,
     /// Whether it was said that nobody can help.
@@ -60,6 +62,7 @@ impl<S> UnderWay<S> {
             building,
             cursor: START,
             bytes: 0,
+            was_asked: false,
             has_moved: false,
             is_told: false,
         }
@@ -144,8 +147,11 @@ impl<S: Storage> Learner<S> {
     /// Asks for the next chunk, or has somebody else asked.
     pub(crate) fn on_transfer_timer(&mut self, effects: &mut Out) {
         let Some(under_way) = &mut self.receiving.under_way else { return };
+        let was_asked = under_way.was_asked;
         if !std::mem::take(&mut under_way.has_moved) {
-            self.turn_to_next_peer();
+            if was_asked {
+                self.turn_to_next_peer();
+            }
             self.fetch_snapshot(effects);
         }
         self.set_transfer_timer(effects);
@@ -179,11 +185,12 @@ impl<S: Storage> Learner<S> {
         if self.receiving.under_way.as_ref().is_some_and(|under_way| under_way.from.is_none()) {
             self.turn_to_next_peer();
         }
-        let Some(under_way) = &self.receiving.under_way else { return };
+        let Some(under_way) = &mut self.receiving.under_way else { return };
         if under_way.building.is_none() && self.receiving.storage.is_none() {
             return debug!("waits for an empty storage");
         }
         let Some(from) = under_way.from else { return };
+        under_way.was_asked = true;
         let slot = under_way.building.as_ref().map(|(slot, _)| *slot);
         let least = under_way.least.max(self.machine.applied().next());
         let fetch = SnapshotFetch { slot, least, cursor: under_way.cursor.clone() };

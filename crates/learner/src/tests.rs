@@ -1,15 +1,18 @@
 //! A driver that hands batches of messages to a learner and collects what it releases; the tests by subject.
 
+mod checkpoints;
 mod clients;
+mod divergence;
 mod learning;
 mod misdirected;
 mod reads;
+mod snapshots;
 
 use std::collections::BTreeMap;
 
 use synod_protocol::command::{BatchBuilder, Call, Command, Operation, SessionId};
 use synod_protocol::message::{
-    Chosen, Consistency, Fetched, Message, Read, ReadOutcome, ReadReply, ToAcceptor, ToProposer,
+    Chosen, Consistency, Fetched, Message, Read, ReadOutcome, ReadReply, ToAcceptor, ToClient, ToProposer,
 };
 use synod_protocol::role::{NothingToPersist, TimerOrder};
 use synod_protocol::{AcceptorId, ClientId, Slot, Value};
@@ -43,14 +46,22 @@ impl Driver {
     }
 
     fn tuned(tune: impl FnOnce(&mut Tuning)) -> Driver {
-        let cluster = cluster();
-        let mut config = Config::new(LearnerId(1), LIFE, &cluster);
+        Driver::of(1, tune)
+    }
+
+    /// As [`Driver::new`], of another learner, perhaps an observer.
+    fn of(id: u16, tune: impl FnOnce(&mut Tuning)) -> Driver {
+        let mut config = Config::new(LearnerId(id), LIFE, &cluster());
         tune(&mut config.tuning);
-        let learner = Learner::new(config, MemoryStorage::default());
+        Driver::start(Learner::new(config, MemoryStorage::default()))
+    }
+
+    fn start(learner: Learner) -> Driver {
+        let own = NodeId::from(learner.config.id);
         let mut driver = Driver { learner, timers: BTreeMap::new() };
         driver.run(|learner, effects| {
             learner.on_start(effects);
-            for (node, _) in cluster.nodes().filter(|(node, _)| *node != LearnerId(1).into()) {
+            for (node, _) in cluster().nodes().filter(|(node, _)| *node != own) {
                 learner.on_link(node, true, effects);
             }
         });

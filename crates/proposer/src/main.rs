@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     synod_daemon::main(Kind::Proposer, |flags: &Flags| flags.daemon.clone(), run)
 }
 
-fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
+fn run(_flags: &Flags, setup: Setup) -> Result<(), Failure> {
     // S5: a life of its own for each start, so that a ballot is never taken up again.
     let config = Config::new(ProposerId(setup.id), synod_daemon::random_u64(), &setup.cluster);
     setup.run(Proposer::new(config), NothingToPersist)

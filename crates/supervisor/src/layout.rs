@@ -80,7 +80,7 @@ pub struct Layout {
     pub cluster_file: PathBuf,
     /// Where the executables are.
     pub bin_dir: PathBuf,
-    /// Where acceptors' data, logs and the timeline go, absolute.
+    /// Where data, logs and the timeline go, absolute.
     pub data_dir: PathBuf,
 }
 
@@ -178,7 +178,7 @@ impl Layout {
                 id.to_string().into(),
             ];
             arguments.push("--lifeline".into());
-            if kind == Kind::Acceptor {
+            if kind != Kind::Proposer {
                 arguments.extend(["--data-dir".into(), self.data_dir.join(node.to_string()).into()]);
             }
             Some(Program {
@@ -219,12 +219,14 @@ impl Layout {
         std::fs::remove_file(self.data_dir.join(FORMING))
     }
 
-    /// Removes what the acceptors wrote; logs and timeline stay.
+    /// Removes what acceptors and learners wrote; logs and timeline stay.
     ///
     /// # Errors
     /// When it can't be removed.
     pub fn remove_data(&self) -> io::Result<()> {
-        let mut directories = self.cluster.acceptors.keys().map(|id| self.data_dir.join(id.to_string()));
+        let acceptors = self.cluster.acceptors.keys().map(ToString::to_string);
+        let learners = self.cluster.learners.keys().map(ToString::to_string);
+        let mut directories = acceptors.chain(learners).map(|node| self.data_dir.join(node));
         directories.try_for_each(std::fs::remove_dir_all)
     }
 

@@ -42,8 +42,8 @@ pub(crate) trait Keep: Send + 'static {
 
 /// Where empty storages come from.
 pub(crate) trait Empty<S, P> {
-    /// An empty storage for a peer's state, and where it lies.
-    fn empty(&mut self) -> Result<(S, P), String>;
+    /// An empty storage for a peer's state, and where it lies. `unused`: the one before, if nothing has become of it.
+    fn empty(&mut self, unused: Option<P>) -> Result<(S, P), String>;
 }
 
 /// The thread, as seen from the run loop.
@@ -86,8 +86,7 @@ impl<K: Keep, E> Background<K, E> {
             }
         }
         if role.needs_storage() {
-            self.place = None;
-            let (storage, place) = self.empty.empty()?;
+            let (storage, place) = self.empty.empty(self.place.take())?;
             self.place = Some(place);
             role.on_storage(storage);
         }

@@ -47,8 +47,6 @@ pub(crate) struct Folders {
     options: Options,
     /// The highest number of a folder.
     number: u64,
-    /// The folder that was made last, if nothing has become of it.
-    unused: Option<PathBuf>,
 }
 
 fn failed<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> String + 'a {
@@ -95,7 +93,7 @@ pub(crate) fn open_stores(
         fs::remove_dir_all(folder_of(older)).map_err(failed("remove", &folder_of(older)))?;
     }
     let directory = directory.to_path_buf();
-    let mut folders = Folders { directory: directory.clone(), limits, options, number, unused: None };
+    let mut folders = Folders { directory: directory.clone(), limits, options, number };
     let (machine, folder) = match found {
         Some(found) => found,
         None => folders.make()?,
@@ -174,12 +172,12 @@ impl Folders {
 }
 
 impl Empty<DiskStorage, Place> for Folders {
-    fn empty(&mut self) -> Result<(DiskStorage, Place), String> {
-        let (machine, folder) = self.make()?;
-        if let Some(unused) = self.unused.replace(folder.clone()).filter(|unused| unused.is_dir()) {
-            // Perhaps it holds the state by now: then a later start removes whichever is the older one.
-            tracing::debug!(folder = %unused.display(), "an earlier store stays until the next start");
+    fn empty(&mut self, unused: Option<Place>) -> Result<(DiskStorage, Place), String> {
+        if let Some(Place { vault, folder }) = unused {
+            drop(vault);
+            fs::remove_dir_all(&folder).map_err(failed("remove", &folder))?;
         }
+        let (machine, folder) = self.make()?;
         let vault = machine.storage().vault();
         Ok((machine.into_storage(), Place { vault, folder }))
     }

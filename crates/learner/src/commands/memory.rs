@@ -32,7 +32,7 @@ impl<D: Disk<File: Send> + Send + 'static> Keep for Files<D> {
 pub(crate) struct Memory;
 
 impl Empty<MemoryStorage, ()> for Memory {
-    fn empty(&mut self) -> Result<(MemoryStorage, ()), String> {
+    fn empty(&mut self, _unused: Option<()>) -> Result<(MemoryStorage, ()), String> {
         Ok((MemoryStorage::default(), ()))
     }
 }

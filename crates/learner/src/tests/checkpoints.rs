@@ -1,0 +1,82 @@
+//! Checkpoints from the role's side: when, what is reported as synced, and a full disk.
+
+use super::*;
+
+/// What the next subscription reports: next, synced, pinned.
+pub(super) fn subscription(driver: &mut Driver) -> (u64, u64, Option<u64>) {
+    let sent = driver.fire(Timer::Subscribe);
+    match sent_to(&sent, ProposerId(1)).first() {
+        Some(Message::Proposer(ToProposer::Subscribe { next, synced, pinned })) => {
+            (next.0, synced.0, pinned.map(|slot| slot.0))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn s11_a_slot_is_synced_when_its_checkpoint_is_and_not_before() {
+    let mut driver = Driver::tuned(|tuning| tuning.checkpoint_bytes = 3 * 4_096);
+    driver.choose(1, &fillers(1..=2));
+    assert!(!driver.learner.is_checkpoint_due());
+    driver.choose(3, &[filler(3)]);
+    assert!(driver.learner.is_checkpoint_due(), "each slot counts as a block at least");
+    let image = driver.learner.checkpoint();
+    driver.choose(4, &fillers(4..=9));
+    assert_eq!((image.applied(), driver.learner.is_checkpoint_due()), (Slot(3), false), "one at a time");
+    assert_eq!(subscription(&mut driver), (10, 0, None));
+    driver.learner.on_checkpointed(Slot(3));
+    assert_eq!(subscription(&mut driver), (10, 3, None));
+    assert!(driver.learner.is_checkpoint_due());
+}
+
+#[test]
+fn a_checkpoint_that_finds_no_room_is_tried_again_later_and_later() {
+    let mut driver = Driver::tuned(|tuning| tuning.checkpoint_bytes = 1);
+    driver.choose(1, &fillers(1..=2));
+    for wait_ms in [1_000, 2_000, 4_000] {
+        assert!(driver.learner.is_checkpoint_due());
+        driver.learner.checkpoint();
+        driver.learner.on_no_room();
+        assert!(driver.learner.status().full && !driver.learner.is_checkpoint_due());
+        driver.run(|_, _| {});
+        assert_eq!(driver.timers[&Timer::Room], Delay::exactly(wait_ms));
+        let sent = driver.hear(C7, ToLearner::Read(vec![read(1, Consistency::Stale)]));
+        assert_eq!(to_client(&sent, C7).len(), 1, "it goes on serving");
+        driver.fire(Timer::Room);
+    }
+    driver.learner.checkpoint();
+    driver.learner.on_checkpointed(Slot(2));
+    assert!(!driver.learner.status().full);
+    assert_eq!(subscription(&mut driver), (3, 2, None));
+}
+
+#[test]
+fn a_restarted_learner_goes_on_from_its_checkpoint() {
+    let mut driver = Driver::new();
+    let session = driver.open(5);
+    driver.choose(2, &[batch(&[put(session, 1, b"k", b"v")])]);
+    let state = driver.learner.machine.clone();
+    let config = driver.learner.config.clone();
+    let mut again = Driver::start(Learner::recovered(config.clone(), state.clone(), None, true));
+    assert_eq!(subscription(&mut again), (3, 2, None));
+    for driver in [&mut driver, &mut again] {
+        driver.choose(1, &fillers(1..=1)[..0]);
+        driver.choose(3, &[batch(&[put(session, 1, b"k", b"twice"), put(session, 2, b"k", b"w")])]);
+    }
+    assert_eq!(driver.learner.machine, again.learner.machine, "S9: the reply table came with it");
+    let unsure = Learner::recovered(config, state, None, false);
+    assert!(unsure.is_checkpoint_due(), "what may not be synced is made so at once");
+    assert_eq!(unsure.status().synced, Slot::ZERO);
+}
+
+#[test]
+fn s12_a_state_is_continued_in_its_own_cluster_alone() {
+    for (cluster, halts) in [(7, false), (8, true)] {
+        let mut learner = Driver::new().learner;
+        learner.cluster = Some(ClusterId(7));
+        let mut effects = Effects::default();
+        learner.on_cluster(ClusterId(cluster), &mut effects);
+        let halt = effects.release(&mut NothingToPersist).unwrap().halt;
+        assert_eq!(halt.is_some_and(|why| why.contains("S12")), halts, "{cluster}");
+    }
+}
