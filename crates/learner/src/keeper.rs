@@ -21,8 +21,24 @@ pub use recovery::{Recovered, SetAside, Verified, verify};
 
 /// The name of a checkpoint that isn't whole yet.
 const UNFINISHED: &str = "checkpoint.new";
-/// Bytes of a chunk, unless one record takes more.
-const CHUNK_BYTES: u64 = 256 << 10;
+
+/// Whose checkpoints they are, and how they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The learner.
+    pub learner: LearnerId,
+    /// What decides how a command applies.
+    pub limits: Limits,
+    /// Bytes of a chunk, unless one record takes more: what one step writes.
+    pub chunk_bytes: u64,
+}
+
+impl Options {
+    /// With chunks of 256 KiB.
+    pub fn new(learner: LearnerId, limits: Limits) -> Options {
+        Options { learner, limits, chunk_bytes: 256 << 10 }
+    }
+}
 
 /// Why a directory can't be used by this learner.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +114,7 @@ struct Writing<F> {
 #[derive(Debug)]
 pub struct Keeper<D: Disk> {
     disk: D,
-    learner: LearnerId,
+    options: Options,
     /// The files that make up the latest checkpoint: a whole one, then what changed.
     kept: Vec<Kept>,
     /// The image of the latest checkpoint, while changes to it can be told.
@@ -123,8 +139,8 @@ impl<D: Disk> Keeper<D> {
     ///
     /// # Errors
     /// When the directory is another learner's, another release's, or can't be used.
-    pub fn open(disk: D, learner: LearnerId, limits: Limits) -> Result<(Keeper<D>, Recovered), KeeperError> {
-        recovery::open(disk, learner, limits)
+    pub fn open(disk: D, options: Options) -> Result<(Keeper<D>, Recovered), KeeperError> {
+        recovery::open(disk, options)
     }
 
     /// Whether a checkpoint is on its way.
@@ -149,7 +165,7 @@ impl<D: Disk> Keeper<D> {
         }
         let on = self.latest.as_ref().and(self.kept.last()).filter(|_| !self.is_whole_due());
         let on = on.filter(|latest| latest.head.cluster == cluster).map(|latest| latest.head.number);
-        let head = Head { learner: self.learner, cluster, number: self.number + 1, on };
+        let head = Head { learner: self.options.learner, cluster, number: self.number + 1, on };
         let begun = create(&mut self.disk).and_then(|file| Writer::begin(file, &head));
         let writer = begun.map_err(KeeperError::io("begin a checkpoint")).inspect_err(|error| self.clear(error))?;
         self.writing = Some(Writing { writer, head, image, at: Cursor::start() });
@@ -186,10 +202,11 @@ impl<D: Disk> Keeper<D> {
     }
 
     fn try_step(&mut self) -> Result<Option<Slot>, KeeperError> {
+        let chunk_bytes = self.options.chunk_bytes;
         let Some(writing) = &mut self.writing else { return Ok(None) };
         let chunk = match self.latest.as_ref().filter(|_| writing.head.on.is_some()) {
-            Some(older) => writing.image.changes_since(older).chunk(&writing.at, CHUNK_BYTES),
-            None => writing.image.chunk(&writing.at, CHUNK_BYTES),
+            Some(older) => writing.image.changes_since(older).chunk(&writing.at, chunk_bytes),
+            None => writing.image.chunk(&writing.at, chunk_bytes),
         };
         writing.writer.chunk(&chunk.bytes).map_err(KeeperError::io("write a checkpoint"))?;
         if let Some(next) = chunk.next {

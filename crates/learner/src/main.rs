@@ -12,9 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use synod_daemon::{Arguments, Failure, Kind, Setup, Storage};
-use synod_engine::Options;
 use synod_journal::directory::Directory;
-use synod_learner::keeper::Keeper;
+use synod_learner::keeper::{Keeper, Options};
 use synod_learner::{Config, Learner};
 use synod_protocol::LearnerId;
 use synod_protocol::role::{Never, Persist};
@@ -96,7 +95,7 @@ fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
     match flags.engine {
         Engine::Memory => {
             memory::check_engine(&directory).map_err(Failure::fatal)?;
-            let opened = Keeper::open(directory, id, config.limits);
+            let opened = Keeper::open(directory, Options::new(id, config.limits));
             let (keeper, recovered) = opened.map_err(|error| fatal(&error))?;
             for aside in &recovered.set_aside {
                 tracing::warn!(file = aside.name, renamed = aside.renamed, why = aside.why, "set an unusable checkpoint aside; what is missing is learned again");
@@ -107,7 +106,8 @@ fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
         }
         Engine::Disk => {
             config.engine = "disk";
-            let options = Options { cache_bytes: config.tuning.engine_cache_bytes, ..Options::default() };
+            let cache_bytes = config.tuning.engine_cache_bytes;
+            let options = synod_engine::Options { cache_bytes, ..synod_engine::Options::default() };
             let opened = disk::open_stores(&flags.data_dir, id, config.limits, options);
             let opened = opened.map_err(|error| fatal(&error))?;
             // Whatever was written last may be in the kernel's memory only: a checkpoint makes sure.

@@ -10,7 +10,7 @@ use synod_protocol::cluster::Limits;
 use synod_protocol::{ClusterId, LearnerId, Slot};
 use synod_store::{Builder, ImageError, MemoryStorage, StateMachine};
 
-use super::{Keeper, KeeperError, Kept, name_of, number_of};
+use super::{Keeper, KeeperError, Kept, Options, name_of, number_of};
 use crate::checkpoint::{Flaw, Reader};
 
 /// What stands before the name of a file that was set aside.
@@ -69,8 +69,7 @@ fn list<D: Disk>(disk: &D) -> Result<Vec<String>, KeeperError> {
 
 pub(super) fn open<D: Disk>(
     mut disk: D,
-    learner: LearnerId,
-    limits: Limits,
+    options: Options,
 ) -> Result<(Keeper<D>, Recovered), KeeperError> {
     let names = list(&disk)?;
     let mut numbers = numbers_of(&names);
@@ -79,7 +78,7 @@ pub(super) fn open<D: Disk>(
     let number = numbers.iter().copied().chain(aside).max().unwrap_or(0);
     let mut set_aside = Vec::new();
     loop {
-        let Read { machine, kept, flaw } = read_latest(&mut disk, Some(learner), limits, &numbers)?;
+        let Read { machine, kept, flaw } = read_latest(&mut disk, Some(options.learner), options.limits, &numbers)?;
         if let Some((flawed, why)) = flaw {
             let (name, renamed) = (name_of(flawed), format!("{ASIDE}{}", name_of(flawed)));
             let moved = if synod_planted::is(Bug::DamagedCheckpointRemoved) {
@@ -100,7 +99,7 @@ pub(super) fn open<D: Disk>(
         }
         let cluster = kept.last().map(|kept| kept.head.cluster);
         let latest = cluster.map(|_| machine.image());
-        let keeper = Keeper { disk, learner, kept, latest, number, writing: None };
+        let keeper = Keeper { disk, options, kept, latest, number, writing: None };
         return Ok((keeper, Recovered { machine, cluster, set_aside }));
     }
 }
