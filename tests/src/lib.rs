@@ -43,7 +43,7 @@ pub struct Daemons {
     /// Every random choice of the test comes from it.
     pub seed: u64,
     running: BTreeMap<NodeId, Child>,
-    _ports: Block,
+    ports: Block,
 }
 
 /// The seed of this run: drawn, or from the environment.
@@ -89,7 +89,7 @@ impl Daemons {
         std::fs::write(&file, &text).unwrap();
         let cluster = Cluster::parse(&text, &[]).unwrap();
         let seed = seed();
-        Daemons { cluster, file, folder, seed, running: BTreeMap::new(), _ports: ports }
+        Daemons { cluster, file, folder, seed, running: BTreeMap::new(), ports }
     }
 
     /// A formed cluster in which every process takes part and one leads.
@@ -110,6 +110,24 @@ impl Daemons {
         .await;
     }
 
+    /// Adds an observer to the cluster file; processes that run need not know of it.
+    pub fn add_observer(&mut self, id: u16) {
+        let address = self.ports.addresses().last().expect("a block has ports for every test's cluster");
+        let text = std::fs::read_to_string(&self.file).unwrap();
+        let text = format!("{text}\n[[observers]]\nid = {id}\naddress = \"{address}\"\n");
+        std::fs::write(&self.file, &text).unwrap();
+        self.cluster = Cluster::parse(&text, &[]).unwrap();
+    }
+
+    /// Asks a node that runs to stop, as an operator does, and waits until it is gone.
+    pub async fn stop(&mut self, node: impl Into<NodeId>) {
+        let node = node.into();
+        // It stops when its standard input closes.
+        drop(self.running.get_mut(&node).and_then(|child| child.stdin.take()));
+        let (code, log) = self.ended(node).await;
+        assert_eq!(code, Some(0), "{node} didn't stop well:\n{log}");
+    }
+
     /// Every node of the cluster file.
     pub fn nodes(&self) -> Vec<NodeId> {
         self.cluster.nodes().map(|(node, _)| node).collect()
@@ -126,8 +144,13 @@ impl Daemons {
 
     /// Starts a node.
     pub fn start(&mut self, node: impl Into<NodeId>) {
+        self.start_with(node, &[]);
+    }
+
+    /// Starts a node with more flags.
+    pub fn start_with(&mut self, node: impl Into<NodeId>, flags: &[&str]) {
         let node = node.into();
-        let child = self.daemon(node, &self.file, &self.data_dir(node)).spawn().unwrap();
+        let child = self.daemon(node, &self.file, &self.data_dir(node)).args(flags).spawn().unwrap();
         let before = self.running.insert(node, child);
         assert!(before.is_none(), "{node} was started twice");
     }
@@ -141,7 +164,9 @@ impl Daemons {
             NodeId::Client(_) => panic!("{node} is no daemon"),
         };
         let mut command = command(name);
-        command.args(["--cluster".as_ref(), file.as_os_str(), "--id".as_ref(), id.to_string().as_ref()]);
+        let is_observer = name == "synod-learner" && self.cluster.observers.contains_key(&LearnerId(id));
+        let who = if is_observer { "--observer" } else { "--id" };
+        command.args(["--cluster".as_ref(), file.as_os_str(), who.as_ref(), id.to_string().as_ref()]);
         command.args(["--lifeline", "--log", "info"]);
         if name != "synod-proposer" {
             command.arg("--data-dir").arg(data_dir);

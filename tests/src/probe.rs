@@ -40,6 +40,8 @@ pub async fn status(cluster: &Cluster, node: NodeId) -> Option<Status> {
         | ToClient::Replies(_)
         | ToClient::ReadReplies(_)
         | ToClient::Refused { .. }
+        | ToClient::SnapshotChunk(_)
+        | ToClient::NoSnapshot(_)
         | ToClient::Formed { .. }
         | ToClient::Readmission { .. } => None,
     }

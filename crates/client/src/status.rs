@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde::Serialize;
-use synod_protocol::message::{Formation, PhaseName, Status};
+use synod_protocol::message::{Formation, PhaseName, Status, Transfer};
 use synod_protocol::{Cluster, ClusterId, NodeId};
 
 use crate::ask;
 
+/// An acceptor that lacks no more slots than this holds everything up to about now: answers are of different moments.
+const ABOUT_NOW: u64 = 1_024;
 /// How long one process may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -38,7 +40,7 @@ pub struct Leader {
 }
 
 /// What the acceptors allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Acceptors {
     /// How many there are.
     pub count: usize,
@@ -50,8 +52,19 @@ pub struct Acceptors {
     pub unformed: usize,
     /// Whether commands can be chosen.
     pub quorum: bool,
-    /// How many more may fail before they can't.
+    /// How many more may fail before they can't, counting only those that hold everything chosen up to about now.
     pub more_failures: usize,
+    /// Those that are up and still catch up.
+    pub behind: Vec<Behind>,
+}
+
+/// An acceptor that lacks slots which were chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// Which.
+    pub id: String,
+    /// How many slots it has to go.
+    pub slots: u64,
 }
 
 /// One process.
@@ -83,6 +96,12 @@ pub enum State {
         promised: String,
         /// Held prefix.
         held: u64,
+        /// Chosen slots above it.
+        lacks: u64,
+        /// First slot kept.
+        floor: u64,
+        /// Whether its disk is full.
+        full: bool,
         /// Highest slot voted on.
         highest: u64,
     },
@@ -103,6 +122,16 @@ pub enum State {
     Learner {
         /// Applied slot.
         applied: u64,
+        /// Every slot up to here is applied and synced.
+        synced: u64,
+        /// `memory` or `disk`.
+        engine: String,
+        /// Whether its disk has no room for a checkpoint.
+        full: bool,
+        /// Whether its state differs from a peer's, so that it answers no client.
+        in_doubt: bool,
+        /// The snapshot that it is fetching, in words.
+        transfer: Option<String>,
         /// Highest slot it knows to be chosen.
         known: u64,
         /// Keys.
@@ -118,7 +147,7 @@ pub enum State {
 
 /// Asks every process of the cluster file, all at once.
 pub async fn status(cluster: &Cluster) -> ClusterStatus {
-    let asked = cluster.nodes().map(|(node, address)| async move {
+    let asked = cluster.nodes().chain(cluster.observers()).map(|(node, address)| async move {
         (
             node,
             address.to_string(),
@@ -153,27 +182,40 @@ pub fn assess(cluster: &Cluster, answers: Vec<(NodeId, String, Result<Status, St
             Status::Proposer(_) | Status::Learner(_) => {}
         }
     }
-    let open = clusters.values().copied().max().unwrap_or(0);
+    let (ours, open) = clusters.iter().max_by_key(|(_, count)| **count).map_or((None, 0), |(id, count)| (Some(*id), *count));
     let needed = cluster.quorums.phase1().max(cluster.quorums.phase2());
+    let held = |status: &Status| match status {
+        Status::Acceptor(status) if status.formation.cluster() == ours && ours.is_some() => Some(status.held.0),
+        Status::Acceptor(_) | Status::Proposer(_) | Status::Learner(_) => None,
+    };
+    // Without a leader to tell it: what some acceptor knows to be chosen.
+    let highest = statuses().filter_map(|(_, status)| held(status)).max().unwrap_or(0);
+    let chosen = leader.as_ref().map_or(highest, |leader| leader.chosen.max(highest));
+    let lacking = statuses().filter_map(|(node, status)| Some((node, chosen - held(status)?)));
+    let behind: Vec<_> = lacking
+        .filter(|(_, slots)| *slots > ABOUT_NOW)
+        .map(|(node, slots)| Behind { id: node.to_string(), slots })
+        .collect();
     let acceptors = Acceptors {
         count: cluster.quorums.count(),
         needed,
         open,
         unformed,
         quorum: open >= needed,
-        more_failures: open.saturating_sub(needed),
+        more_failures: (open - behind.len()).saturating_sub(needed),
+        behind,
     };
     let processes = answers.iter().map(|(node, address, answer)| Process {
         id: node.to_string(),
         address: address.clone(),
         up: answer.is_ok(),
         trouble: answer.as_ref().err().cloned(),
-        state: answer.as_ref().ok().map(state),
+        state: answer.as_ref().ok().map(|status| state(status, chosen)),
     });
     ClusterStatus { name: cluster.name.clone(), leader, acceptors, processes: processes.collect() }
 }
 
-fn state(status: &Status) -> State {
+fn state(status: &Status, chosen: u64) -> State {
     match status {
         Status::Acceptor(status) => State::Acceptor {
             formation: match status.formation {
@@ -185,6 +227,9 @@ fn state(status: &Status) -> State {
             cluster: status.formation.cluster().map(|cluster| cluster.to_string()),
             promised: status.promised.to_string(),
             held: status.held.0,
+            lacks: chosen.saturating_sub(status.held.0),
+            floor: status.floor.0,
+            full: status.full,
             highest: status.highest.0,
         },
         Status::Proposer(status) => State::Proposer {
@@ -200,6 +245,11 @@ fn state(status: &Status) -> State {
         },
         Status::Learner(status) => State::Learner {
             applied: status.applied.0,
+            synced: status.synced.0,
+            engine: status.engine.clone(),
+            full: status.full,
+            in_doubt: status.in_doubt,
+            transfer: status.transfer.as_ref().map(transfer),
             known: status.known.0,
             keys: status.keys,
             sessions: status.sessions,
@@ -209,22 +259,56 @@ fn state(status: &Status) -> State {
     }
 }
 
+fn transfer(Transfer { from, slot, bytes }: &Transfer) -> String {
+    match (from, slot) {
+        (None, _) => "needs a snapshot, and no learner that could give one is connected".into(),
+        (Some(from), None) => format!("asks {from} for a snapshot"),
+        (Some(from), Some(slot)) => format!("fetches the snapshot of slot {slot} from {from}, {} MiB so far", bytes >> 20),
+    }
+}
+
 impl Acceptors {
     /// In plain words.
     pub fn verdict(&self) -> String {
-        let Acceptors { count, needed, open, unformed, quorum, more_failures } = *self;
+        let Acceptors { count, needed, open, unformed, quorum, more_failures, behind } = self;
+        let but = catching_up(behind);
         match (quorum, more_failures) {
             (true, 0) => {
-                format!("no more acceptor may fail: {needed} of {count} acceptors needed, {open} up")
+                format!("no more acceptor may fail: {but}{needed} of {count} acceptors needed, {open} up")
             }
-            (true, 1) => format!("1 more acceptor may fail ({needed} of {count} needed, {open} up)"),
-            (true, more) => format!("{more} more acceptors may fail ({needed} of {count} needed, {open} up)"),
-            (false, _) if open == 0 && unformed > 0 => {
+            (true, more) => {
+                let may = if *more == 1 { "1 more acceptor may fail".into() } else { format!("{more} more acceptors may fail") };
+                let but = if but.is_empty() { but } else { format!(": {}", but.trim_end_matches("; ")) };
+                format!("{may}{but} ({needed} of {count} needed, {open} up)")
+            }
+            (false, _) if *open == 0 && *unformed > 0 => {
                 format!("not formed: {unformed} of {count} acceptors wait for `synod admin form`")
             }
             (false, _) => format!("no quorum: {needed} of {count} acceptors needed, {open} up"),
         }
     }
+}
+
+/// Who doesn't hold everything yet, and how far it has to go.
+fn catching_up(behind: &[Behind]) -> String {
+    let mut text = String::new();
+    for Behind { id, slots } in behind {
+        text += &format!("{id} is still catching up, {} slots to go; ", grouped(*slots));
+    }
+    text
+}
+
+/// A number with a comma after each thousand.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 impl std::fmt::Display for ClusterStatus {
@@ -256,8 +340,9 @@ impl std::fmt::Display for ClusterStatus {
 impl std::fmt::Display for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            State::Acceptor { formation, promised, held, highest, .. } => {
-                write!(f, "{formation:<9} promised {promised:<8} held {held:<9} highest {highest}")
+            State::Acceptor { formation, promised, held, lacks, floor, full, .. } => {
+                write!(f, "{formation:<9} promised {promised:<8} held {held:<9} lacks {lacks:<6} floor {floor}")?;
+                if *full { write!(f, ", disk full") } else { Ok(()) }
             }
             State::Proposer { phase, ballot, chosen, in_flight, .. } => {
                 if *phase == "leading" {
@@ -266,8 +351,15 @@ impl std::fmt::Display for State {
                     write!(f, "{phase:<9} ballot   {ballot}")
                 }
             }
-            State::Learner { applied, known, keys, leader, .. } => {
-                write!(f, "applied {applied:<9} known {known:<9} keys {keys:<8} follows {leader}")
+            State::Learner { applied, synced, keys, leader, engine, full, in_doubt, transfer, .. } => {
+                write!(f, "applied {applied:<9} synced {synced:<9} keys {keys:<8} {engine:<6} follows {leader}")?;
+                if *full {
+                    write!(f, ", no room for checkpoints")?;
+                }
+                if *in_doubt {
+                    write!(f, ", in doubt: answers nobody")?;
+                }
+                transfer.as_ref().map_or(Ok(()), |transfer| write!(f, ", {transfer}"))
             }
         }
     }

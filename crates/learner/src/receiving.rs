@@ -115,6 +115,10 @@ impl<S: Storage> Learner<S> {
         if first != next {
             return;
         }
+        // Until somebody has told of a floor above it, the slot is only late.
+        if floor <= next && self.receiving.lacking.is_empty() {
+            return;
+        }
         self.receiving.lacking.insert(source, floor);
         let lacking = &self.receiving.lacking;
         let all = self.catch_up.sources(&self.linked).all(|source| lacking.contains_key(&source));

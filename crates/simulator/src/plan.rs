@@ -191,6 +191,7 @@ fn draw_cluster(random: &mut Random) -> Cluster {
         acceptors: acceptors.into_iter().map(|id| (id, nowhere())).collect(),
         proposers: (1..=proposers).map(|id| (ProposerId(id), nowhere())).collect(),
         learners: (1..=learners).map(|id| (LearnerId(id), nowhere())).collect(),
+        observers: Default::default(),
         quorums: quorums.expect("sizes that add up to one more than there are meet"),
         limits: Limits {
             key_bytes: 64,

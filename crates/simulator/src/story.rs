@@ -5,7 +5,7 @@ use std::hash::Hash;
 use bytes::Bytes;
 use synod_client::Ended;
 use synod_protocol::message::{
-    Accept, Attach, AttachState, Message, NotTaken, ReadOutcome, ToAcceptor, ToClient, ToLearner, ToProposer,
+    Accept, Attach, AttachState, Message, NotTaken, ReadOutcome, SnapshotChunk, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::value::Entry;
 use synod_protocol::{NodeId, Slot, Value, command};
@@ -198,6 +198,10 @@ fn to_learner(message: &ToLearner) -> String {
         }
         ToLearner::Refused { tag, reason } => format!("Refused {tag}: {}", refusal(reason)),
         ToLearner::Fetch(fetch) => format!("Fetch {}-{}", fetch.first, fetch.last),
+        ToLearner::SnapshotFetch(fetch) => format!("SnapshotFetch {:?}, {} or later", fetch.slot, fetch.least),
+        ToLearner::SnapshotChunk(chunk) => snapshot_chunk(chunk),
+        ToLearner::NoSnapshot(none) => format!("NoSnapshot {:?}, applied {}", none.slot, none.applied),
+        ToLearner::Chains(chains) => format!("Chains {:?}, asks for {:?}", chains.told, chains.asked),
         ToLearner::Attach(Attach::Nonce(_)) => "Attach to the session about to open".to_string(),
         ToLearner::Attach(Attach::Session { session, pending }) => {
             format!("Attach to {session}, {} replies wanted", pending.len())
@@ -206,6 +210,11 @@ fn to_learner(message: &ToLearner) -> String {
         ToLearner::Forward(propose) => format!("Forward {} ({})", propose.tag, batch(&propose.commands)),
         ToLearner::Status { .. } => "Status?".to_string(),
     }
+}
+
+fn snapshot_chunk(chunk: &SnapshotChunk) -> String {
+    let more = if chunk.next.is_some() { "" } else { ", the last" };
+    format!("SnapshotChunk of slot {}: {} bytes{more}", chunk.slot, chunk.bytes.len())
 }
 
 fn to_client(message: &ToClient) -> String {
@@ -236,6 +245,8 @@ fn to_client(message: &ToClient) -> String {
             format!("ReadReplies: {}", replies.iter().map(one).collect::<Vec<_>>().join(", "))
         }
         ToClient::Refused { tag, reason } => format!("Refused {tag}: {}", refusal(reason)),
+        ToClient::SnapshotChunk(chunk) => snapshot_chunk(chunk),
+        ToClient::NoSnapshot(none) => format!("NoSnapshot {:?}, applied {}", none.slot, none.applied),
         ToClient::Formed { .. } => "Formed".to_string(),
         ToClient::Readmission { readmission, .. } => format!("Readmission: {readmission:?}"),
         ToClient::Status { .. } => "Status".to_string(),

@@ -129,6 +129,10 @@ impl LearnerCell {
             ToLearner::Fetched(_)
             | ToLearner::Refused { .. }
             | ToLearner::Fetch(_)
+            | ToLearner::SnapshotFetch(_)
+            | ToLearner::SnapshotChunk(_)
+            | ToLearner::NoSnapshot(_)
+            | ToLearner::Chains(_)
             | ToLearner::Attach(_)
             | ToLearner::Read(_)
             | ToLearner::Forward(_)

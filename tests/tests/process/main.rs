@@ -7,6 +7,7 @@
 
 mod command;
 mod identity;
+mod learners;
 mod linearizable;
 mod lossy;
 mod readmission;

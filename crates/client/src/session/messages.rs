@@ -32,9 +32,11 @@ impl<T> Session<T> {
                 }
             }
             ToClient::Refused { tag, reason } => self.on_refused(from, tag, reason, now),
-            ToClient::Formed { .. } | ToClient::Readmission { .. } | ToClient::Status { .. } => {
-                ignore_unasked(from)
-            }
+            ToClient::SnapshotChunk(_)
+            | ToClient::NoSnapshot(_)
+            | ToClient::Formed { .. }
+            | ToClient::Readmission { .. }
+            | ToClient::Status { .. } => ignore_unasked(from),
         }
     }
 

@@ -49,6 +49,49 @@ fn leading(round: u64, proposer: u16) -> Status {
     })
 }
 
+/// All acceptors are up, and some of them lack so many slots.
+fn lacking(slots: &[u64]) -> ClusterStatus {
+    let cluster = cluster();
+    let chosen = 1_000_000;
+    let mut answers: BTreeMap<NodeId, Status> = BTreeMap::new();
+    for (id, slots) in (1..).zip(slots) {
+        let Status::Acceptor(mut status) = acceptor(open(7)) else { unreachable!() };
+        status.held = Slot(chosen - slots);
+        answers.insert(AcceptorId(id).into(), Status::Acceptor(status));
+    }
+    let Status::Proposer(mut leader) = leading(5, 2) else { unreachable!() };
+    leader.chosen = Slot(chosen);
+    answers.insert(ProposerId(2).into(), Status::Proposer(leader));
+    let all = cluster.nodes().map(|(node, address)| {
+        let answer = answers.get(&node).cloned().ok_or_else(|| "connection refused".to_string());
+        (node, address.to_string(), answer)
+    });
+    assess(&cluster, all.collect())
+}
+
+#[test]
+fn only_acceptors_that_hold_everything_count_for_what_may_fail() {
+    for (slots, expected) in [
+        (&[0, 0, 5, 1_024, 0][..], "2 more acceptors may fail (3 of 5 needed, 5 up)"),
+        (
+            &[0, 0, 0, 12_031, 0],
+            "1 more acceptor may fail: a4 is still catching up, 12,031 slots to go (3 of 5 needed, 5 up)",
+        ),
+        (
+            &[0, 0, 0, 1_025, 999_999],
+            "no more acceptor may fail: a4 is still catching up, 1,025 slots to go; a5 is still catching up, 999,999 slots to go; 3 of 5 \
+             acceptors needed, 5 up",
+        ),
+        (
+            &[0, 0, 1_000_000, 0],
+            "no more acceptor may fail: a3 is still catching up, 1,000,000 slots to go; 3 of 5 acceptors needed, 4 up",
+        ),
+        (&[0, 0], "no quorum: 3 of 5 acceptors needed, 2 up"),
+    ] {
+        assert_eq!(lacking(slots).acceptors.verdict(), expected);
+    }
+}
+
 /// The first acceptors answer with these formations; the rest doesn't answer.
 fn assessed(formations: Vec<Formation>) -> ClusterStatus {
     let cluster = cluster();
@@ -60,6 +103,12 @@ fn assessed(formations: Vec<Formation>) -> ClusterStatus {
         sessions: 1,
         waiting_reads: 0,
         leader: ballot(5, 2),
+        synced: Slot(9),
+        engine: "memory".into(),
+        full: false,
+        in_doubt: false,
+        transfer: None,
+        serving: None,
     };
     let mut answers: BTreeMap<NodeId, Status> =
         (1..).zip(formations).map(|(id, formation)| (AcceptorId(id).into(), acceptor(formation))).collect();
@@ -102,8 +151,10 @@ fn the_table_is_narrow_and_tells_why_a_process_is_not_up() {
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     let row = |id: &str| text.lines().find(|line| line.starts_with(id)).unwrap().to_string();
     assert!(row("a4").contains("no") && row("a4").ends_with("connection refused"));
-    assert!(row("a1").contains("open") && row("a1").contains("5.p2") && row("a1").ends_with("12"));
+    assert!(row("a1").contains("open") && row("a1").contains("5.p2") && row("a1").ends_with("floor 1"));
+    assert!(row("a1").contains("held 10") && row("a1").contains("lacks 2 "));
     assert!(row("p2").contains("leading") && row("l1").contains("applied 12"));
+    assert!(row("l1").contains("synced 9") && row("l1").contains("memory"));
     let columns: std::collections::BTreeSet<_> =
         text.lines().skip(4).map(|line| line.find("127.").or(line.find("ADDRESS")).unwrap()).collect();
     assert_eq!(columns.len(), 1, "{text}");
