@@ -133,7 +133,10 @@ impl<T> Session<T> {
             flights: Flights::default(),
             links: Links::new(&cluster.tuning),
             leader: Leader::new(cluster.proposers.keys().copied().collect(), start),
-            home: Home::new(cluster.learners.keys().chain(cluster.observers.keys()).copied().collect(), start),
+            home: Home::new(
+                cluster.learners.keys().chain(cluster.observers.keys()).copied().collect(),
+                start,
+            ),
             random,
             tag: 0,
             next_nonce: drawn.nonce,

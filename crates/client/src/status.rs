@@ -182,10 +182,13 @@ pub fn assess(cluster: &Cluster, answers: Vec<(NodeId, String, Result<Status, St
             Status::Proposer(_) | Status::Learner(_) => {}
         }
     }
-    let (ours, open) = clusters.iter().max_by_key(|(_, count)| **count).map_or((None, 0), |(id, count)| (Some(*id), *count));
+    let (ours, open) =
+        clusters.iter().max_by_key(|(_, count)| **count).map_or((None, 0), |(id, count)| (Some(*id), *count));
     let needed = cluster.quorums.phase1().max(cluster.quorums.phase2());
     let held = |status: &Status| match status {
-        Status::Acceptor(status) if status.formation.cluster() == ours && ours.is_some() => Some(status.held.0),
+        Status::Acceptor(status) if status.formation.cluster() == ours && ours.is_some() => {
+            Some(status.held.0)
+        }
         Status::Acceptor(_) | Status::Proposer(_) | Status::Learner(_) => None,
     };
     // Without a leader to tell it: what some acceptor knows to be chosen.
@@ -263,7 +266,9 @@ fn transfer(Transfer { from, slot, bytes }: &Transfer) -> String {
     match (from, slot) {
         (None, _) => "needs a snapshot, and no learner that could give one is connected".into(),
         (Some(from), None) => format!("asks {from} for a snapshot"),
-        (Some(from), Some(slot)) => format!("fetches the snapshot of slot {slot} from {from}, {} MiB so far", bytes >> 20),
+        (Some(from), Some(slot)) => {
+            format!("fetches the snapshot of slot {slot} from {from}, {} MiB so far", bytes >> 20)
+        }
     }
 }
 
@@ -277,7 +282,11 @@ impl Acceptors {
                 format!("no more acceptor may fail: {but}{needed} of {count} acceptors needed, {open} up")
             }
             (true, more) => {
-                let may = if *more == 1 { "1 more acceptor may fail".into() } else { format!("{more} more acceptors may fail") };
+                let may = if *more == 1 {
+                    "1 more acceptor may fail".into()
+                } else {
+                    format!("{more} more acceptors may fail")
+                };
                 let but = if but.is_empty() { but } else { format!(": {}", but.trim_end_matches("; ")) };
                 format!("{may}{but} ({needed} of {count} needed, {open} up)")
             }
@@ -341,7 +350,10 @@ impl std::fmt::Display for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             State::Acceptor { formation, promised, held, lacks, floor, full, .. } => {
-                write!(f, "{formation:<9} promised {promised:<8} held {held:<9} lacks {lacks:<6} floor {floor}")?;
+                write!(
+                    f,
+                    "{formation:<9} promised {promised:<8} held {held:<9} lacks {lacks:<6} floor {floor}"
+                )?;
                 if *full { write!(f, ", disk full") } else { Ok(()) }
             }
             State::Proposer { phase, ballot, chosen, in_flight, .. } => {
@@ -352,7 +364,10 @@ impl std::fmt::Display for State {
                 }
             }
             State::Learner { applied, synced, keys, leader, engine, full, in_doubt, transfer, .. } => {
-                write!(f, "applied {applied:<9} synced {synced:<9} keys {keys:<8} {engine:<6} follows {leader}")?;
+                write!(
+                    f,
+                    "applied {applied:<9} synced {synced:<9} keys {keys:<8} {engine:<6} follows {leader}"
+                )?;
                 if *full {
                     write!(f, ", no room for checkpoints")?;
                 }

@@ -118,7 +118,8 @@ impl<S: Storage> Learner<S> {
             compared.differs.is_none() && compared.equal >= first
         };
         let differing = self.config.peers.iter().filter(|peer| differs(peer).is_some()).count();
-        let mut agreeing = self.config.peers.iter().filter(vouches).count() + usize::from(!self.config.is_observer);
+        let mut agreeing =
+            self.config.peers.iter().filter(vouches).count() + usize::from(!self.config.is_observer);
         if synod_planted::is(Bug::ObserverVouches) {
             agreeing += self.linked_observers().filter(|observer| vouches(&observer)).count();
         }

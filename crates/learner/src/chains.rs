@@ -65,7 +65,11 @@ impl History {
     pub(crate) fn news(&self) -> Vec<(Slot, u64)> {
         let mark = self.marks.last_key_value().map(|(slot, chain)| (*slot, *chain));
         let last = self.at(self.last).map(|chain| (self.last, chain));
-        mark.into_iter().filter(|(slot, _)| *slot != self.last).chain(last).filter(|(slot, _)| slot.0 > 0).collect()
+        mark.into_iter()
+            .filter(|(slot, _)| *slot != self.last)
+            .chain(last)
+            .filter(|(slot, _)| slot.0 > 0)
+            .collect()
     }
 
     /// Some slots above `equal` and below `differs` whose chains are kept, evenly over all of them.
@@ -154,7 +158,9 @@ mod tests {
     #[test]
     fn the_last_slots_and_marks_are_kept() {
         let history = history(0, 300_000, u64::MAX);
-        for (slot, kept) in [(300_000, true), (300_001, false), (295_905, true), (295_904, false), (295_936, true)] {
+        for (slot, kept) in
+            [(300_000, true), (300_001, false), (295_905, true), (295_904, false), (295_936, true)]
+        {
             assert_eq!(history.at(Slot(slot)), kept.then_some(slot * 10), "{slot}");
         }
         assert_eq!((history.at(Slot(37_888)), history.at(Slot(37_632))), (Some(378_880), None));

@@ -116,7 +116,8 @@ impl Head {
 
 /// The checksum of what stands at `offset` of checkpoint `number`: a block that strayed from elsewhere doesn't pass.
 fn checksum(number: u64, offset: u64, bytes: &[u8]) -> u64 {
-    let place = if synod_planted::is(Bug::CheckpointPlaceIgnored) { 0 } else { number.rotate_left(32) ^ offset };
+    let place =
+        if synod_planted::is(Bug::CheckpointPlaceIgnored) { 0 } else { number.rotate_left(32) ^ offset };
     xxh3_64_with_seed(bytes, place)
 }
 

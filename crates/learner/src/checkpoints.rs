@@ -95,7 +95,11 @@ impl<S: Storage> Learner<S> {
 
     /// The checkpoint of `slot` is durable.
     pub fn on_checkpointed(&mut self, slot: Slot) {
-        assert!(slot <= self.machine.applied(), "S11: slot {slot} is synced, of {} applied", self.machine.applied());
+        assert!(
+            slot <= self.machine.applied(),
+            "S11: slot {slot} is synced, of {} applied",
+            self.machine.applied()
+        );
         let checkpoints = &mut self.checkpoints;
         // Of a state that was replaced meanwhile, otherwise; it is durable all the same.
         if checkpoints.writing == Some(slot) {

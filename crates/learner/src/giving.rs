@@ -114,7 +114,8 @@ impl<S: Storage> Learner<S> {
         let SnapshotFetch { slot, least, cursor } = fetch;
         let start = cursor.is_empty();
         let place = if start { Ok(Cursor::start()) } else { wire::decode_place(&cursor) };
-        let place = place.map_err(|error| Misdirected::new(from, format!("the place of a snapshot: {error}")))?;
+        let place =
+            place.map_err(|error| Misdirected::new(from, format!("the place of a snapshot: {error}")))?;
         if slot.is_none() && start {
             self.take_image(least, effects);
         }

@@ -167,7 +167,8 @@ impl<D: Disk> Keeper<D> {
         let on = on.filter(|latest| latest.head.cluster == cluster).map(|latest| latest.head.number);
         let head = Head { learner: self.options.learner, cluster, number: self.number + 1, on };
         let begun = create(&mut self.disk).and_then(|file| Writer::begin(file, &head));
-        let writer = begun.map_err(KeeperError::io("begin a checkpoint")).inspect_err(|error| self.clear(error))?;
+        let writer =
+            begun.map_err(KeeperError::io("begin a checkpoint")).inspect_err(|error| self.clear(error))?;
         self.writing = Some(Writing { writer, head, image, at: Cursor::start() });
         Ok(())
     }
@@ -224,7 +225,8 @@ impl<D: Disk> Keeper<D> {
     /// The unfinished file becomes the latest checkpoint.
     fn name(&mut self, made: Kept) -> Result<(), KeeperError> {
         let obsolete = if made.head.on.is_none() { std::mem::take(&mut self.kept) } else { Vec::new() };
-        let remove = |disk: &mut D| obsolete.iter().try_for_each(|kept| disk.remove(&name_of(kept.head.number)));
+        let remove =
+            |disk: &mut D| obsolete.iter().try_for_each(|kept| disk.remove(&name_of(kept.head.number)));
         let removing = || KeeperError::io("remove an older checkpoint");
         if synod_planted::is(Bug::OldCheckpointRemovedFirst) {
             remove(&mut self.disk).and_then(|()| self.disk.sync_directory()).map_err(removing())?;

@@ -91,14 +91,20 @@ fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
     let id = LearnerId(setup.id);
     let mut config = Config::new(id, synod_daemon::random_u64(), &setup.cluster);
     let directory = Directory::open(&flags.data_dir).map_err(Failure::fatal)?;
-    let fatal = |error: &dyn std::fmt::Display| Failure::fatal(format!("{}: {error}", flags.data_dir.display()));
+    let fatal =
+        |error: &dyn std::fmt::Display| Failure::fatal(format!("{}: {error}", flags.data_dir.display()));
     match flags.engine {
         Engine::Memory => {
             memory::check_engine(&directory).map_err(Failure::fatal)?;
             let opened = Keeper::open(directory, Options::new(id, config.limits));
             let (keeper, recovered) = opened.map_err(|error| fatal(&error))?;
             for aside in &recovered.set_aside {
-                tracing::warn!(file = aside.name, renamed = aside.renamed, why = aside.why, "set an unusable checkpoint aside; what is missing is learned again");
+                tracing::warn!(
+                    file = aside.name,
+                    renamed = aside.renamed,
+                    why = aside.why,
+                    "set an unusable checkpoint aside; what is missing is learned again"
+                );
             }
             let learner = Learner::recovered(config, recovered.machine, recovered.cluster, true);
             let background = Background::start(Files(keeper), Memory).map_err(|error| fatal(&error))?;
@@ -112,7 +118,8 @@ fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
             let opened = opened.map_err(|error| fatal(&error))?;
             // Whatever was written last may be in the kernel's memory only: a checkpoint makes sure.
             let learner = Learner::recovered(config, opened.machine, opened.cluster, false);
-            let background = Background::start(opened.stores, opened.folders).map_err(|error| fatal(&error))?;
+            let background =
+                Background::start(opened.stores, opened.folders).map_err(|error| fatal(&error))?;
             let _locked = directory;
             setup.run(learner, Store(background))
         }

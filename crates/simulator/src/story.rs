@@ -5,7 +5,8 @@ use std::hash::Hash;
 use bytes::Bytes;
 use synod_client::Ended;
 use synod_protocol::message::{
-    Accept, Attach, AttachState, Message, NotTaken, ReadOutcome, SnapshotChunk, ToAcceptor, ToClient, ToLearner, ToProposer,
+    Accept, Attach, AttachState, Message, NotTaken, ReadOutcome, SnapshotChunk, ToAcceptor, ToClient,
+    ToLearner, ToProposer,
 };
 use synod_protocol::value::Entry;
 use synod_protocol::{NodeId, Slot, Value, command};
@@ -198,7 +199,9 @@ fn to_learner(message: &ToLearner) -> String {
         }
         ToLearner::Refused { tag, reason } => format!("Refused {tag}: {}", refusal(reason)),
         ToLearner::Fetch(fetch) => format!("Fetch {}-{}", fetch.first, fetch.last),
-        ToLearner::SnapshotFetch(fetch) => format!("SnapshotFetch {:?}, {} or later", fetch.slot, fetch.least),
+        ToLearner::SnapshotFetch(fetch) => {
+            format!("SnapshotFetch {:?}, {} or later", fetch.slot, fetch.least)
+        }
         ToLearner::SnapshotChunk(chunk) => snapshot_chunk(chunk),
         ToLearner::NoSnapshot(none) => format!("NoSnapshot {:?}, applied {}", none.slot, none.applied),
         ToLearner::Chains(chains) => format!("Chains {:?}, asks for {:?}", chains.told, chains.asked),

@@ -73,6 +73,9 @@ fn catcher(bug: Bug) -> Catcher {
 fn elsewhere(bug: Bug) -> &'static str {
     use Bug as B;
     match bug {
+        learner if (B::CheckpointNotSynced..=B::AnswersInDoubt).contains(&learner) => {
+            "tests/planted/checkpoints.rs and learners.rs: the model has no disk of a learner, and no two that differ"
+        }
         B::ResendForgotten | B::HealingForgotten | B::StandsWithoutPhase2Quorum => {
             "simulator: it only stops progress, which the model doesn't ask for"
         }

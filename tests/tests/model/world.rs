@@ -265,6 +265,8 @@ impl Config {
             quorums: self.quorums(),
             proposers: (1..=self.proposers).map(ProposerId).collect(),
             peers,
+            is_observer: false,
+            engine: "memory",
             limits: Limits::default(),
             tuning: self.tuning.clone(),
         }

@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod checkpoints;
 mod journal;
 mod keeper;
+mod learners;
 mod readmission;
 mod roles;
 mod store;

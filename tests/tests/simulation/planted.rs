@@ -29,6 +29,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         readmission if (B::ReplacedDiskAnswers..=B::OlderVoteCounts).contains(&readmission) => {
             Some("model: what the disks told must meet at the right moment")
         }
+        learner if (B::CheckpointNotSynced..=B::AnswersInDoubt).contains(&learner) => Some(
+            "the learner's trials: `tests/tests/planted/{checkpoints,learners}.rs` run those; no learner here makes a checkpoint",
+        ),
         image if (B::DeletesNotCheckpointed..=B::SpillAfterCheckpoint).contains(&image) => {
             Some("the store's and the engine's trials: `tests/tests/planted/store.rs` runs those")
         }

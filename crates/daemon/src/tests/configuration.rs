@@ -91,7 +91,8 @@ async fn an_address_in_use_is_told_with_what_to_check() {
     let mut world = World::new(1, "").await;
     let listen = world.address(A1);
     let _used = world.listener(A1.into());
-    let setup = Setup { node: A1.into(), id: 1, cluster: world.cluster, listen: listen.clone(), lifeline: false };
+    let setup =
+        Setup { node: A1.into(), id: 1, cluster: world.cluster, listen: listen.clone(), lifeline: false };
     let text = setup.bind().await.unwrap_err().to_string();
     assert!(text.contains(&format!("a1 cannot listen on {listen}")) && text.contains("ss -ltnp"), "{text}");
     let setup = Setup { listen: "192.0.2.1:9".into(), ..setup };

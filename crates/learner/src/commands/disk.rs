@@ -79,7 +79,8 @@ pub(crate) fn open_stores(
     let mut found = None;
     while let Some(number) = numbers.pop() {
         let folder = folder_of(number);
-        let machine = open(&folder, limits, options).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let machine =
+            open(&folder, limits, options).map_err(|error| format!("{}: {error}", folder.display()))?;
         let is_state = machine.applied() > Slot::ZERO;
         if is_state {
             found = Some((machine, folder));
@@ -165,8 +166,8 @@ impl Folders {
     fn make(&mut self) -> Result<(StateMachine<DiskStorage>, PathBuf), String> {
         self.number += 1;
         let folder = self.directory.join(format!("{STORE}{}", self.number));
-        let machine =
-            open(&folder, self.limits, self.options).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let machine = open(&folder, self.limits, self.options)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
         Ok((machine, folder))
     }
 }

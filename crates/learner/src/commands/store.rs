@@ -53,7 +53,8 @@ fn look(directory: &Path, cluster: Option<&Path>) -> Result<Verified, String> {
     let limits = match cluster {
         None => Limits::default(),
         Some(file) => {
-            let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let text =
+                std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
             Cluster::parse(&text, &[]).map_err(|error| format!("{}: {error}", file.display()))?.limits
         }
     };

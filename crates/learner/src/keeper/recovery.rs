@@ -67,10 +67,7 @@ fn list<D: Disk>(disk: &D) -> Result<Vec<String>, KeeperError> {
     disk.names().map_err(KeeperError::io("list the directory"))
 }
 
-pub(super) fn open<D: Disk>(
-    mut disk: D,
-    options: Options,
-) -> Result<(Keeper<D>, Recovered), KeeperError> {
+pub(super) fn open<D: Disk>(mut disk: D, options: Options) -> Result<(Keeper<D>, Recovered), KeeperError> {
     let names = list(&disk)?;
     let mut numbers = numbers_of(&names);
     // No number is used twice: a file that is set aside never takes the place of another.
@@ -78,7 +75,8 @@ pub(super) fn open<D: Disk>(
     let number = numbers.iter().copied().chain(aside).max().unwrap_or(0);
     let mut set_aside = Vec::new();
     loop {
-        let Read { machine, kept, flaw } = read_latest(&mut disk, Some(options.learner), options.limits, &numbers)?;
+        let Read { machine, kept, flaw } =
+            read_latest(&mut disk, Some(options.learner), options.limits, &numbers)?;
         if let Some((flawed, why)) = flaw {
             let (name, renamed) = (name_of(flawed), format!("{ASIDE}{}", name_of(flawed)));
             let moved = if synod_planted::is(Bug::DamagedCheckpointRemoved) {
@@ -148,7 +146,8 @@ fn read_latest<D: Disk>(
     numbers: &[u64],
 ) -> Result<Read, KeeperError> {
     let nothing = || StateMachine::new(limits, MemoryStorage::default());
-    let flawed = |number, why: String| Ok(Read { machine: nothing(), kept: Vec::new(), flaw: Some((number, why)) });
+    let flawed =
+        |number, why: String| Ok(Read { machine: nothing(), kept: Vec::new(), flaw: Some((number, why)) });
     let mut readers = Vec::new();
     for number in numbers.iter().rev() {
         let reader = match open_file(disk, *number)? {
@@ -173,10 +172,15 @@ fn read_latest<D: Disk>(
         }
         let mut builder = Builder::on(machine);
         let built = take_all(&mut reader, &mut builder);
-        machine = match built.and_then(|()| builder.finish().map_err(|error| Unusable::image(&reader, error))) {
+        machine = match built.and_then(|()| builder.finish().map_err(|error| Unusable::image(&reader, error)))
+        {
             Ok(machine) => machine,
-            Err(Unusable::Image { error: ImageError::OtherLimits, .. }) => return Err(KeeperError::OtherLimits),
-            Err(why @ (Unusable::File(_) | Unusable::Image { .. })) => return flawed(head.number, why.to_string()),
+            Err(Unusable::Image { error: ImageError::OtherLimits, .. }) => {
+                return Err(KeeperError::OtherLimits);
+            }
+            Err(why @ (Unusable::File(_) | Unusable::Image { .. })) => {
+                return flawed(head.number, why.to_string());
+            }
         };
         kept.push(Kept { head, bytes: reader.size() });
     }

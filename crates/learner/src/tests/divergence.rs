@@ -1,7 +1,7 @@
 //! S7: hash chains are compared, the first slot that differs is named, and the odd one stops.
 
 use super::*;
-use synod_protocol::message::{AttachState, Attach, Chains};
+use synod_protocol::message::{Attach, AttachState, Chains};
 
 /// Learners that tell each other their chains; some links may be cut.
 struct Peers {
@@ -20,7 +20,8 @@ impl Peers {
             }
             let wrong = odd.iter().find(|(odd, _)| *odd == id).map(|(_, first)| *first);
             for slot in 1..=slots {
-                let value = if wrong == Some(slot) { filler(1_000_000 + u64::from(id)) } else { filler(slot) };
+                let value =
+                    if wrong == Some(slot) { filler(1_000_000 + u64::from(id)) } else { filler(slot) };
                 driver.choose(slot, &[value]);
             }
             (id, driver)
@@ -84,7 +85,10 @@ fn s7_whoever_differs_from_a_majority_stops_and_names_the_slot() {
         peers.compare(12);
         assert_eq!((peers.halted(), peers.in_doubt()), (vec![odd], vec![]), "l{odd}");
         let why = &peers.halted[&odd];
-        assert!(why.contains("slot 700 is the first that differs") && why.contains("move its data directory"), "{why}");
+        assert!(
+            why.contains("slot 700 is the first that differs") && why.contains("move its data directory"),
+            "{why}"
+        );
     }
 }
 

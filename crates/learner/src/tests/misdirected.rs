@@ -11,14 +11,18 @@ fn messages_of_other_roles_and_of_strangers_are_refused_and_change_nothing() {
     let (a, p, l, c) = (AcceptorId(1).into(), ProposerId(2).into(), LearnerId(2).into(), C7.into());
     let strangers: [NodeId; 4] =
         [AcceptorId(6).into(), ProposerId(4).into(), LearnerId(0).into(), LearnerId(1).into()];
-    let chunk = SnapshotChunk { slot: Slot(1), cursor: Bytes::new(), bytes: Bytes::new(), next: None, checksum: 1 };
+    let chunk =
+        SnapshotChunk { slot: Slot(1), cursor: Bytes::new(), bytes: Bytes::new(), next: None, checksum: 1 };
     let messages: [(ToLearner, &[NodeId]); 13] = [
         (chosen(5, 2, 1, 1, &[filler(1)]), &[p]),
         (fetched(1, &[filler(1)], 1), &[a, l]),
         (reads::reply(LIFE + 1, 0), &[a]),
         (ToLearner::Refused { tag: 1, reason: NotTaken::Malformed }, &[p]),
         (ToLearner::Fetch(Fetch { first: Slot(1), last: Slot(1) }), &[l]),
-        (ToLearner::SnapshotFetch(SnapshotFetch { slot: None, least: Slot(1), cursor: Bytes::new() }), &[l, c]),
+        (
+            ToLearner::SnapshotFetch(SnapshotFetch { slot: None, least: Slot(1), cursor: Bytes::new() }),
+            &[l, c],
+        ),
         (ToLearner::SnapshotChunk(chunk), &[l]),
         (ToLearner::NoSnapshot(NoSnapshot { slot: None, applied: Slot(1) }), &[l]),
         (ToLearner::Chains(Chains { told: vec![(Slot(1), 1)], asked: vec![] }), &[l]),

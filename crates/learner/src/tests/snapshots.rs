@@ -16,7 +16,10 @@ fn giver(id: u16) -> (Driver, SessionId) {
     let session = driver.open(5);
     driver.open(6);
     for number in 1..=40 {
-        driver.choose(2 + number, &[batch(&[put(session, number, format!("key-{number}").as_bytes(), &[7; 20])])]);
+        driver.choose(
+            2 + number,
+            &[batch(&[put(session, number, format!("key-{number}").as_bytes(), &[7; 20])])],
+        );
     }
     (driver, session)
 }
@@ -48,7 +51,9 @@ fn behind() -> (Driver, Sent) {
 /// The one request that was sent, and to whom.
 fn asked(sent: &Sent) -> Option<(LearnerId, SnapshotFetch)> {
     let mut asked = sent.iter().filter_map(|(to, message)| match (to, message) {
-        (NodeId::Learner(to), Message::Learner(ToLearner::SnapshotFetch(fetch))) => Some((*to, fetch.clone())),
+        (NodeId::Learner(to), Message::Learner(ToLearner::SnapshotFetch(fetch))) => {
+            Some((*to, fetch.clone()))
+        }
         _ => None,
     });
     let first = asked.next();
@@ -241,7 +246,11 @@ fn s11_slots_above_a_snapshot_are_pinned_while_it_is_fetched_and_within_the_budg
     source.fire(Timer::Give);
     assert_eq!(checkpoints::subscription(&mut source).2, None, "nobody asks any more");
     let garbage = SnapshotFetch { cursor: Bytes::from_static(b"\xff\xff"), ..start };
-    let refused = source.learner.on_message(LearnerId(1).into(), ToLearner::SnapshotFetch(garbage), &mut Effects::default());
+    let refused = source.learner.on_message(
+        LearnerId(1).into(),
+        ToLearner::SnapshotFetch(garbage),
+        &mut Effects::default(),
+    );
     assert!(refused.is_err());
 }
 
@@ -256,10 +265,18 @@ fn clients_that_wait_hear_what_the_installed_state_knows() {
     let machine = source.learner.machine.clone();
     let sent = driver.run(|learner, effects| learner.install(machine, effects));
     let told = to_client(&sent, C7);
-    assert!(told.contains(&ToClient::Attached { session: Some(session), state: AttachState::Open }), "{told:?}");
-    assert!(told.iter().any(|message| matches!(message, ToClient::Opened(opened) if opened.nonce == 6)), "{told:?}");
-    let replies: usize =
-        told.iter().map(|message| if let ToClient::Replies(replies) = message { replies.len() } else { 0 }).sum();
+    assert!(
+        told.contains(&ToClient::Attached { session: Some(session), state: AttachState::Open }),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|message| matches!(message, ToClient::Opened(opened) if opened.nonce == 6)),
+        "{told:?}"
+    );
+    let replies: usize = told
+        .iter()
+        .map(|message| if let ToClient::Replies(replies) = message { replies.len() } else { 0 })
+        .sum();
     assert_eq!(replies, 40);
     assert_eq!(to_client(&sent, C8), [ToClient::Attached { session: Some(gone), state: AttachState::Ended }]);
 }

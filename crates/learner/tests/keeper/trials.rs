@@ -66,7 +66,12 @@ impl Life {
             batch.push(&Command::Call(Call { session, sequence, lowest: slot.0 * 10, operation }));
         }
         let operation = Operation::Delete { key: b"k\x02" };
-        batch.push(&Command::Call(Call { session, sequence: slot.0 * 10 + 8, lowest: slot.0 * 10, operation }));
+        batch.push(&Command::Call(Call {
+            session,
+            sequence: slot.0 * 10 + 8,
+            lowest: slot.0 * 10,
+            operation,
+        }));
         self.machine.apply(slot, &batch.finish().0);
     }
 
@@ -102,8 +107,13 @@ impl Life {
     /// What is opened must be a state of this life, and no older than what was synced.
     fn check(&self, recovered: &Recovered, when: &str) {
         let slot = recovered.machine.applied();
-        assert!(slot >= self.synced, "S11: slot {} was synced, and lost {when}: slot {slot} is left", self.synced);
-        let state = self.states.get(&slot).unwrap_or_else(|| panic!("S7: no checkpoint was of slot {slot} {when}"));
+        assert!(
+            slot >= self.synced,
+            "S11: slot {} was synced, and lost {when}: slot {slot} is left",
+            self.synced
+        );
+        let state =
+            self.states.get(&slot).unwrap_or_else(|| panic!("S7: no checkpoint was of slot {slot} {when}"));
         assert_eq!(&recovered.machine, state, "S7: another state than the checkpoint's {when}");
     }
 }
@@ -254,7 +264,12 @@ pub(crate) fn a_stale_body() {
     assert_eq!((old.len(), name != newer), (new.len(), true));
     disk.set_content(&newer, &[&new[..55], &old[55..]].concat());
     let (_, recovered) = open(&disk);
-    assert_eq!(recovered.set_aside.len(), 1, "a stale body is taken for slot {}", recovered.machine.applied());
+    assert_eq!(
+        recovered.set_aside.len(),
+        1,
+        "a stale body is taken for slot {}",
+        recovered.machine.applied()
+    );
 }
 
 /// The disk is full after every number of bytes; the checkpoint is given up, and made when there is room.
@@ -271,14 +286,21 @@ pub(crate) fn every_full_disk() {
             life.apply(keys);
             let Err(error) = life.checkpoint(&mut keeper) else { continue };
             assert!(error.is_no_space(), "{error}");
-            assert!(!keeper.is_writing() && !disk.files().contains(&"checkpoint.new".into()), "{:?}", disk.files());
+            assert!(
+                !keeper.is_writing() && !disk.files().contains(&"checkpoint.new".into()),
+                "{:?}",
+                disk.files()
+            );
             life.check(&open(&disk.copy()).1, &format!("with {capacity} bytes of disk"));
             given_up += 1;
         }
         disk.limit(None);
         life.apply(1);
         life.checkpoint(&mut keeper).unwrap();
-        life.check(&open(&disk.after_power_loss(|| false)).1, &format!("with room again after {capacity} bytes"));
+        life.check(
+            &open(&disk.after_power_loss(|| false)).1,
+            &format!("with room again after {capacity} bytes"),
+        );
     }
     assert!(given_up > 100, "{given_up}");
 }
