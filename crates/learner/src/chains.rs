@@ -40,7 +40,7 @@ impl History {
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
-        if slot.0 % MARK == 0 {
+        if slot.0.is_multiple_of(MARK) {
             self.marks.insert(slot, chain);
             if self.marks.len() > MARKS {
                 self.marks.pop_first();

@@ -114,13 +114,12 @@ fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
             config.engine = "disk";
             let cache_bytes = config.tuning.engine_cache_bytes;
             let options = synod_engine::Options { cache_bytes, ..synod_engine::Options::default() };
-            let opened = disk::open_stores(&flags.data_dir, id, config.limits, options);
+            let opened = disk::open_stores(directory, id, config.limits, options);
             let opened = opened.map_err(|error| fatal(&error))?;
             // Whatever was written last may be in the kernel's memory only: a checkpoint makes sure.
             let learner = Learner::recovered(config, opened.machine, opened.cluster, false);
             let background =
                 Background::start(opened.stores, opened.folders).map_err(|error| fatal(&error))?;
-            let _locked = directory;
             setup.run(learner, Store(background))
         }
     }

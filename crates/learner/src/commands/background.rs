@@ -3,13 +3,13 @@
 //! One checkpoint at a time; the thread ends with the process. A failure other than a full disk is handed to the run loop, which ends the process (S3).
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use synod_learner::Learner;
 use synod_protocol::{ClusterId, Slot};
 use synod_store::{Image, Snapshot, Storage};
 
-/// How long a stop waits for a checkpoint: the next start then has less to learn. What isn't done by then is left.
+/// How long a stop waits for a checkpoint under way, and for a last one: the next start then has less to learn. What isn't done by then is left.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(3);
 
 /// Why a checkpoint wasn't made.
@@ -121,20 +121,19 @@ impl<K: Keep, E> Background<K, E> {
         &mut self,
         role: &mut Learner<S>,
     ) -> Result<(), String> {
-        let ends = Instant::now() + LAST_CHECKPOINT;
-        self.wait(role, ends)?;
+        self.wait(role)?;
         if !self.is_busy && role.may_checkpoint() {
             self.begin(role)?;
-            self.wait(role, ends)?;
+            self.wait(role)?;
         }
         Ok(())
     }
 
-    fn wait<S: Storage>(&mut self, role: &mut Learner<S>, ends: Instant) -> Result<(), String> {
+    fn wait<S: Storage>(&mut self, role: &mut Learner<S>) -> Result<(), String> {
         if !self.is_busy {
             return Ok(());
         }
-        match self.done.recv_timeout(ends.saturating_duration_since(Instant::now())) {
+        match self.done.recv_timeout(LAST_CHECKPOINT) {
             Ok(done) => self.tell(role, done),
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => Err(GONE.into()),

@@ -4,10 +4,12 @@
 //! they are. Identity is written before the first checkpoint, so that no state is without.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
 use synod_engine::{DiskSnapshot, DiskStorage, Options, Vault, open};
+use synod_journal::directory::Directory;
+use synod_journal::{Disk, DiskFile};
 use synod_protocol::cluster::Limits;
 use synod_protocol::{ClusterId, LearnerId, Slot};
 use synod_store::StateMachine;
@@ -26,7 +28,7 @@ pub(crate) struct Place {
 
 /// Writes checkpoints into the store that holds the state.
 pub(crate) struct Stores {
-    directory: PathBuf,
+    directory: Directory,
     learner: LearnerId,
     owner: Option<ClusterId>,
     place: Place,
@@ -55,11 +57,12 @@ fn failed<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> String
 
 /// Opens the state in `directory`, which this process has locked.
 pub(crate) fn open_stores(
-    directory: &Path,
+    locked: Directory,
     learner: LearnerId,
     limits: Limits,
     options: Options,
 ) -> Result<Opened, String> {
+    let directory = locked.path();
     let cluster = read_owner(directory, learner)?;
     let mut numbers = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed("list", directory))? {
@@ -93,14 +96,13 @@ pub(crate) fn open_stores(
     for older in numbers {
         fs::remove_dir_all(folder_of(older)).map_err(failed("remove", &folder_of(older)))?;
     }
-    let directory = directory.to_path_buf();
-    let mut folders = Folders { directory: directory.clone(), limits, options, number };
+    let mut folders = Folders { directory: directory.to_path_buf(), limits, options, number };
     let (machine, folder) = match found {
         Some(found) => found,
         None => folders.make()?,
     };
     let place = Place { vault: machine.storage().vault(), folder };
-    let stores = Stores { directory, learner, owner: cluster, place };
+    let stores = Stores { directory: locked, learner, owner: cluster, place };
     Ok(Opened { machine, cluster, stores, folders })
 }
 
@@ -127,13 +129,14 @@ fn read_owner(directory: &Path, learner: LearnerId) -> Result<Option<ClusterId>,
     })
 }
 
-fn write_owner(directory: &Path, learner: LearnerId, cluster: ClusterId) -> io::Result<()> {
-    let unfinished = directory.join("owner.new");
-    let mut file = fs::File::create(&unfinished)?;
-    writeln!(file, "{learner} {:032x}", cluster.0)?;
-    file.sync_all()?;
-    fs::rename(unfinished, directory.join(OWNER))?;
-    fs::File::open(directory)?.sync_all()
+fn write_owner(directory: &mut Directory, learner: LearnerId, cluster: ClusterId) -> io::Result<()> {
+    const UNFINISHED: &str = "owner.new";
+    let text = format!("{learner} {:032x}\n", cluster.0);
+    let mut file = directory.create(UNFINISHED)?;
+    file.write_at(0, &mut [IoSlice::new(text.as_bytes())])?;
+    file.sync()?;
+    directory.rename(UNFINISHED, OWNER)?;
+    directory.sync_directory()
 }
 
 impl Keep for Stores {
@@ -143,17 +146,16 @@ impl Keep for Stores {
     fn keep(&mut self, job: Job<DiskSnapshot, Place>) -> Result<Slot, Failed> {
         let fatal = |why: String| Failed::Fatal(why);
         if self.owner != Some(job.cluster) {
-            write_owner(&self.directory, self.learner, job.cluster)
-                .map_err(failed("write the owner of", &self.directory))
-                .map_err(fatal)?;
+            let written = write_owner(&mut self.directory, self.learner, job.cluster);
+            written.map_err(failed("write the owner of", self.directory.path())).map_err(fatal)?;
             self.owner = Some(job.cluster);
         }
         let obsolete = job.other.map(|place| std::mem::replace(&mut self.place, place));
         self.place.vault.keep(&job.image).map_err(|error| fatal(error.to_string()))?;
         if let Some(Place { vault, folder }) = obsolete {
             drop(vault);
-            fs::File::open(&self.directory)
-                .and_then(|directory| directory.sync_all())
+            self.directory
+                .sync_directory()
                 .and_then(|()| fs::remove_dir_all(&folder))
                 .map_err(failed("remove", &folder))
                 .map_err(fatal)?;
