@@ -164,25 +164,20 @@ impl<S: Storage> Learner<S> {
     /// Leaves the present peer for the next one that hasn't refused.
     fn turn_to_next_peer(&mut self) {
         let peers: Vec<LearnerId> = self.linked_learners().collect();
+        let next = self.log.next();
         let Some(under_way) = &mut self.receiving.under_way else { return };
         if peers.iter().all(|peer| under_way.refused.contains(peer)) {
-            if let Some((slot, _)) = under_way.building {
-                warn!(%slot, "no peer keeps the snapshot any more: starts over with another");
+            match under_way.building {
+                Some((slot, _)) => {
+                    warn!(%slot, "no peer keeps the snapshot any more: starts over with another")
+                }
+                None => say_stuck(next, under_way),
             }
             under_way.start_over();
         }
         let may = |peer: &&LearnerId| !under_way.refused.contains(*peer);
         let later = peers.iter().filter(may).find(|peer| under_way.from.is_none_or(|from| **peer > from));
         under_way.from = later.or_else(|| peers.iter().find(may)).copied();
-        if under_way.from.is_none() && !std::mem::replace(&mut under_way.is_told, true) {
-            error!(
-                next = %self.log.next(),
-                floor = %under_way.least.next(),
-                "no acceptor has the next slot any more, and no learner that has applied it is connected: can't go on. Nothing that was \
-                 acknowledged is lost while one other learner's data directory is there: start that learner. If all of them are \
-                 gone, restore a backup into a new cluster"
-            );
-        }
     }
 
     fn fetch_snapshot(&mut self, effects: &mut Out) {
@@ -280,6 +275,19 @@ impl<S: Storage> Learner<S> {
     pub(crate) fn end_transfer(&mut self) {
         self.receiving.lacking.clear();
         self.receiving.under_way = None;
+    }
+}
+
+/// Once for each transfer: every connected learner was asked, and none has what is needed.
+fn say_stuck<S>(next: Slot, under_way: &mut UnderWay<S>) {
+    if !std::mem::replace(&mut under_way.is_told, true) {
+        error!(
+            %next,
+            floor = %under_way.least.next(),
+            "no acceptor has the next slot any more, and no learner that is connected has applied it: can't go on, and tries again. Nothing \
+             that was acknowledged is lost while one other learner's data directory is there: start that learner. If all of them are \
+             gone, restore a backup into a new cluster"
+        );
     }
 }
 

@@ -44,6 +44,11 @@ pub(crate) trait Keep: Send + 'static {
 pub(crate) trait Empty<S, P> {
     /// An empty storage for a peer's state, and where it lies. `unused`: the one before, if nothing has become of it.
     fn empty(&mut self, unused: Option<P>) -> Result<(S, P), String>;
+
+    /// Whether there is room for a checkpoint of so many bytes. For an engine that can't give one up that it has begun.
+    fn has_room(&self, _bytes: u64) -> bool {
+        true
+    }
 }
 
 /// The thread, as seen from the run loop.
@@ -90,7 +95,15 @@ impl<K: Keep, E> Background<K, E> {
             self.place = Some(place);
             role.on_storage(storage);
         }
-        if !self.is_busy && role.is_checkpoint_due() { self.begin(role) } else { Ok(()) }
+        if self.is_busy || !role.is_checkpoint_due() {
+            return Ok(());
+        }
+        if self.empty.has_room(role.bytes_since_checkpoint()) {
+            self.begin(role)
+        } else {
+            role.on_no_room();
+            Ok(())
+        }
     }
 
     fn begin<S: Storage<Snapshot = K::Snapshot>>(&mut self, role: &mut Learner<S>) -> Result<(), String> {
@@ -117,12 +130,13 @@ impl<K: Keep, E> Background<K, E> {
     }
 
     /// Makes a last checkpoint, if that is done soon.
-    pub(crate) fn shut_down<S: Storage<Snapshot = K::Snapshot>>(
-        &mut self,
-        role: &mut Learner<S>,
-    ) -> Result<(), String> {
+    pub(crate) fn shut_down<S>(&mut self, role: &mut Learner<S>) -> Result<(), String>
+    where
+        S: Storage<Snapshot = K::Snapshot>,
+        E: Empty<S, K::Place>,
+    {
         self.wait(role)?;
-        if !self.is_busy && role.may_checkpoint() {
+        if !self.is_busy && role.may_checkpoint() && self.empty.has_room(role.bytes_since_checkpoint()) {
             self.begin(role)?;
             self.wait(role)?;
         }

@@ -19,6 +19,8 @@ use super::background::{Empty, Failed, Job, Keep};
 /// How the folders of this engine begin.
 pub(crate) const STORE: &str = "store-";
 const OWNER: &str = "owner";
+/// The engine takes no more writes once one has failed, so a checkpoint is begun only where twice its bytes and this fit.
+const SPARE_BYTES: u64 = 256 << 20;
 
 /// A store's folder, and how it is written to.
 pub(crate) struct Place {
@@ -183,5 +185,13 @@ impl Empty<DiskStorage, Place> for Folders {
         let (machine, folder) = self.make()?;
         let vault = machine.storage().vault();
         Ok((machine.into_storage(), Place { vault, folder }))
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        // Where it can't be told, the engine finds out.
+        let room = rustix::fs::statvfs(&self.directory);
+        room.map_or(true, |room| {
+            room.f_bavail.saturating_mul(room.f_frsize) > bytes.saturating_mul(2) + SPARE_BYTES
+        })
     }
 }
