@@ -7,6 +7,7 @@
 //! [`Limits`](synod_protocol::cluster::Limits), fixed at formation: no clock, no flag, no random number. Absent on purpose: consensus,
 //! messages, files, and the clocks by which sessions are found idle (the learner's).
 
+mod backup;
 mod builder;
 mod chain;
 mod image;
@@ -17,6 +18,7 @@ mod outcome;
 mod session;
 mod storage;
 
+pub use backup::{BackupError, BackupReader, BackupWriter};
 pub use builder::{Builder, ImageError};
 pub use image::{Changes, Chunk, Cursor, Image};
 pub use machine::{Applied, StateMachine};

@@ -158,7 +158,8 @@ impl Sessions {
             loop {
                 match (newer.peek().copied(), older.peek().copied()) {
                     (Some((id, new)), Some((other, old))) if id == other => {
-                        (newer.next(), older.next());
+                        newer.next();
+                        older.next();
                         if !Arc::ptr_eq(new, old) {
                             return Some((id, Some(&**new)));
                         }

@@ -99,6 +99,18 @@ fn elsewhere(bug: Bug) -> &'static str {
         B::RetryWithNewSequence | B::UnknownCalledFailed | B::HintsAlwaysFollowed => {
             "simulator: it is the client's"
         }
+        B::CreatedOverwritten
+        | B::WritesDuringRestore
+        | B::ImageWithoutSessions
+        | B::RepliesNotInImage
+        | B::ImageWithOlderChain
+        | B::ImageWithoutRevision
+        | B::ImageDigestIgnored
+        | B::ImageEndNotAwaited
+        | B::DeletesNotCheckpointed
+        | B::FrozenOverlayForgotten
+        | B::CheckpointNotWhole
+        | B::SpillAfterCheckpoint => "the store's trials: the model's learners take no images",
         journal if journal >= B::SyncSkipped => {
             "simulator and the journal's trials: the model's disk is no journal"
         }

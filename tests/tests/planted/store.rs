@@ -1,10 +1,10 @@
 //! Bugs of the store, caught by the trials of its own tests.
 
 #[path = "../../../crates/store/tests/image/trials.rs"]
-#[allow(dead_code, reason = "trials that no bug is planted for run beside the crate")]
+#[allow(dead_code, reason = "not every trial is there for a planted bug")]
 mod image;
 #[path = "../../../crates/engine/tests/side_by_side/trials.rs"]
-#[allow(dead_code, reason = "trials that no bug is planted for run beside the crate")]
+#[allow(dead_code, reason = "not every trial is there for a planted bug")]
 mod side_by_side;
 #[path = "../../../crates/store/tests/support/mod.rs"]
 mod support;
@@ -41,9 +41,9 @@ fn i10_random_images_damage_and_restores_catch_bugs_of_images() {
 #[test]
 fn s7_two_engines_side_by_side_catch_bugs_of_the_one_on_disk() {
     let bugs = [
-        (Bug::FrozenOverlayForgotten, "S7: the engines answer differently"),
+        (Bug::FrozenOverlayForgotten, "the engines"),
         (Bug::CheckpointNotWhole, "I10: it opens at its last checkpoint"),
-        (Bug::SpillAfterCheckpoint, "I10"),
+        (Bug::SpillAfterCheckpoint, "S7: what was learned again"),
     ];
     let random_logs = || (0..12).for_each(side_by_side::a_random_log);
     check("two engines side by side", OPENED, random_logs, side_by_side::take_runs, &bugs);

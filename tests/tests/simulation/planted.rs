@@ -59,6 +59,19 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::UnreadableTakenForEmpty => {
             Some("the journal's trials: it takes one damage among many thousands")
         }
+        B::WritesDuringRestore
+        | B::ImageWithoutSessions
+        | B::RepliesNotInImage
+        | B::ImageWithOlderChain
+        | B::ImageWithoutRevision
+        | B::ImageDigestIgnored
+        | B::ImageEndNotAwaited
+        | B::DeletesNotCheckpointed
+        | B::FrozenOverlayForgotten
+        | B::CheckpointNotWhole
+        | B::SpillAfterCheckpoint => Some(
+            "the store's trials: no learner here takes an image, restores a backup or has the disk engine",
+        ),
         _ => None,
     }
 }

@@ -51,7 +51,7 @@ fn scans_go_in_order_behind_a_key_until_told_to_stop() {
     assert_eq!(keys(None, 9), [b"".as_slice(), b"a", b"ab", b"b", b"\xff"]);
     assert_eq!(keys(Some(b"a"), 2), [b"ab".as_slice(), b"b"]);
     assert_eq!(keys(Some(b""), 1), [b"a".as_slice()]);
-    assert_eq!(keys(Some(b"\xff"), 1), [b"".as_slice(); 0]);
+    assert!(keys(Some(b"\xff"), 1).is_empty());
 }
 
 #[test]
