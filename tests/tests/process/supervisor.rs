@@ -177,7 +177,7 @@ async fn a_short_soak_passes_and_one_with_bounds_too_small_fails() {
         let daemons = Daemons::prepare("supervisor-soak", (5, 3, 3), "");
         let seed = daemons.seed.to_string();
         let arguments = [
-            ["soak", "--puts", "6000", "--keys", "2000", "--clients", "32", "--interval-ms", "500"]
+            ["soak", "--puts", "20000", "--keys", "2000", "--clients", "32", "--interval-ms", "60"]
                 .as_slice(),
             &["--acceptor-disk-mib", bound, "--seed", &seed],
         ];
