@@ -79,12 +79,20 @@ async fn an_acceptor_whose_disk_is_full_votes_on_nothing_new_and_goes_on_when_th
     // Written until it is full; the others serve, so that no put fails.
     let client = Client::connect(daemons.cluster.clone(), Options { deadline: Duration::from_secs(20) });
     let mut put = 0;
-    while !a1(&daemons).await.is_some_and(|status| status.full) {
+    loop {
         let puts = (put..put + AT_ONCE).map(|number| client.put(format!("k{number}"), vec![1; VALUE_BYTES]));
-        for ended in join_all(puts).await {
-            ended.unwrap();
-        }
+        let slots = join_all(puts).await.into_iter().map(|ended| ended.unwrap().slot);
+        let last = slots.max().unwrap();
         put += AT_ONCE;
+        // The others don't wait for it, but this test does.
+        let status = daemons
+            .wait_for("a1 to hold it, or to be full", async |daemons| {
+                a1(daemons).await.filter(|status| status.full || status.held >= last)
+            })
+            .await;
+        if status.full {
+            break;
+        }
         assert!((put * VALUE_BYTES) as u64 <= DISK_BYTES, "{put} puts fill no disk of {DISK_BYTES} bytes");
     }
     println!("full after {put} puts of {VALUE_BYTES} bytes");
