@@ -18,8 +18,8 @@ const DISK_BYTES: u64 = 64 << 20;
 /// Bytes of the file that takes up room on it until it is removed.
 const BALLAST_BYTES: usize = 16 << 20;
 const VALUE_BYTES: usize = 64 << 10;
-/// Puts at once.
-const AT_ONCE: usize = 16;
+/// Puts at once: small batches, beside which the next segment is prepared in time, or found to have no space.
+const AT_ONCE: usize = 2;
 
 /// A mounted file system; unmounted in the end.
 struct Mounted(PathBuf);
@@ -86,8 +86,8 @@ async fn an_acceptor_whose_disk_is_full_votes_on_nothing_new_and_goes_on_when_th
         put += AT_ONCE;
         // The others don't wait for it, but this test does.
         let status = daemons
-            .wait_for("a1 to hold it, or to be full", async |daemons| {
-                a1(daemons).await.filter(|status| status.full || status.held >= last)
+            .wait_for("a1 to vote on it, or to be full", async |daemons| {
+                a1(daemons).await.filter(|status| status.full || status.highest >= last)
             })
             .await;
         if status.full {
