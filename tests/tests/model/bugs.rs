@@ -107,10 +107,7 @@ fn elsewhere(bug: Bug) -> &'static str {
         | B::ImageWithoutRevision
         | B::ImageDigestIgnored
         | B::ImageEndNotAwaited
-        | B::DeletesNotCheckpointed
-        | B::FrozenOverlayForgotten
-        | B::CheckpointNotWhole
-        | B::SpillAfterCheckpoint => "the store's trials: the model's learners take no images",
+        | B::DeletesNotCheckpointed => "the store's trials: the model's learners take no images",
         journal if journal >= B::SyncSkipped => {
             "simulator and the journal's trials: the model's disk is no journal"
         }

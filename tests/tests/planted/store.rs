@@ -3,9 +3,6 @@
 #[path = "../../../crates/store/tests/image/trials.rs"]
 #[allow(dead_code, reason = "not every trial is there for a planted bug")]
 mod image;
-#[path = "../../../crates/engine/tests/side_by_side/trials.rs"]
-#[allow(dead_code, reason = "not every trial is there for a planted bug")]
-mod side_by_side;
 #[path = "../../../crates/store/tests/support/mod.rs"]
 mod support;
 
@@ -14,7 +11,6 @@ use synod_planted::Bug;
 use super::check;
 
 const BUILT: &str = "states built";
-const OPENED: &str = "stores opened";
 
 #[test]
 fn i10_random_images_damage_and_restores_catch_bugs_of_images() {
@@ -36,15 +32,4 @@ fn i10_random_images_damage_and_restores_catch_bugs_of_images() {
         (Bug::CreatedOverwritten, "a put keeps when its key was made"),
     ];
     check("a restore under way", BUILT, image::a_restore_under_way, image::take_runs, &restore);
-}
-
-#[test]
-fn s7_two_engines_side_by_side_catch_bugs_of_the_one_on_disk() {
-    let bugs = [
-        (Bug::FrozenOverlayForgotten, "the engines"),
-        (Bug::CheckpointNotWhole, "I10: it opens at its last checkpoint"),
-        (Bug::SpillAfterCheckpoint, "S7: what was learned again"),
-    ];
-    let random_logs = || (0..12).for_each(side_by_side::a_random_log);
-    check("two engines side by side", OPENED, random_logs, side_by_side::take_runs, &bugs);
 }

@@ -29,9 +29,6 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         readmission if (B::ReplacedDiskAnswers..=B::OlderVoteCounts).contains(&readmission) => {
             Some("model: what the disks told must meet at the right moment")
         }
-        image if (B::DeletesNotCheckpointed..=B::SpillAfterCheckpoint).contains(&image) => {
-            Some("the store's and the engine's trials: `tests/tests/planted/store.rs` runs those")
-        }
         B::FloorOfOneReport
         | B::FloorOfAllReports
         | B::FloorAbovePin
@@ -67,12 +64,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::ImageWithoutRevision
         | B::ImageDigestIgnored
         | B::ImageEndNotAwaited
-        | B::DeletesNotCheckpointed
-        | B::FrozenOverlayForgotten
-        | B::CheckpointNotWhole
-        | B::SpillAfterCheckpoint => Some(
-            "the store's trials: no learner here takes an image, restores a backup or has the disk engine",
-        ),
+        | B::DeletesNotCheckpointed => {
+            Some("the store's trials: no learner here takes an image or restores a backup")
+        }
         _ => None,
     }
 }
