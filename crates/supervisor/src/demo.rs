@@ -77,19 +77,24 @@ pub async fn run(demo: Demo) -> Result<ExitCode> {
     );
     let mut session = Session::start(&layout).context("nothing was started")?;
     let ended = play(&mut session, &layout, &demo, chaos).await;
+    conclude(session, &layout, ended?).await
+}
+
+/// Stops every process, tells the verdict, and removes the data of a run that has passed.
+pub(crate) async fn conclude(session: Session, layout: &Layout, ended: Ended<Findings>) -> Result<ExitCode> {
     let counts = session.counts();
     session.stop().await;
-    let Ended::Done(findings) = ended? else {
+    let Ended::Done(findings) = ended else {
         println!("\nverdict: FAIL: stopped before its end; logs are in {}", layout.logs().display());
         return Ok(ExitCode::FAILURE);
     };
     let findings = Findings { counts, ..findings };
     println!("\n{}", findings.report());
     if findings.faults().is_empty() {
-        layout.remove_data().context("cannot remove what the acceptors wrote")?;
+        layout.remove_data().context("cannot remove what the processes wrote")?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("logs, timeline and the acceptors' data are in {}", layout.data_dir.display());
+    println!("logs, timeline and the processes' data are in {}", layout.data_dir.display());
     Ok(ExitCode::FAILURE)
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use synod_client::workload::{self, Config, Mix};
 use tokio::time::Instant;
 
-use crate::demo::{CALL, LoadLines, PATIENCE, findings, form, own_cluster_file};
+use crate::demo::{CALL, LoadLines, PATIENCE, conclude, findings, form, own_cluster_file};
 use crate::layout::Layout;
 use crate::meter::{Bounds, Meter};
 use crate::policy::{Chaos, Kind, Wishes};
@@ -76,20 +76,7 @@ pub async fn run(soak: Soak) -> Result<ExitCode> {
     );
     let mut session = Session::start(&layout).context("nothing was started")?;
     let ended = play(&mut session, &layout, &soak, chaos).await;
-    let counts = session.counts();
-    session.stop().await;
-    let Ended::Done(findings) = ended? else {
-        println!("\nverdict: FAIL: stopped before its end; logs are in {}", layout.logs().display());
-        return Ok(ExitCode::FAILURE);
-    };
-    let findings = Findings { counts, ..findings };
-    println!("\n{}", findings.report());
-    if findings.faults().is_empty() {
-        layout.remove_data().context("cannot remove what the processes wrote")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!("logs, timeline and the processes' data are in {}", layout.data_dir.display());
-    Ok(ExitCode::FAILURE)
+    conclude(session, &layout, ended?).await
 }
 
 /// Forms the cluster, puts and kills, waits until all serve again, reads everything back, compares the learners.

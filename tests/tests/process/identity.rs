@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use synod_client::{Client, Options};
 use synod_protocol::message::{Formation, Status};
 use synod_protocol::{AcceptorId, Cluster, NodeId, ProposerId};
-use synod_tests::{Daemons, connect};
+use synod_tests::{Daemons, command, connect};
 
 const A1: AcceptorId = AcceptorId(1);
 const A2: AcceptorId = AcceptorId(2);
@@ -62,6 +63,36 @@ async fn s12_an_acceptor_with_a_foreign_directory_refuses_to_start() {
     let (code, log) = daemons.ended(A1).await;
     assert_eq!(code, Some(1), "{log}");
     says(&log, &["this is the journal of a2, not of a1", "--data-dir"]);
+}
+
+#[tokio::test]
+async fn s12_an_acceptor_whose_journal_is_damaged_refuses_to_start_and_the_tools_say_where() {
+    let mut daemons = Daemons::formed("damaged-journal", (3, 1, 1)).await;
+    let client = Client::connect(daemons.cluster.clone(), Options::default());
+    for number in 0..20 {
+        client.put(format!("k{number}"), "v").await.unwrap();
+    }
+    daemons.kill(A1);
+    let segment = daemons.data_dir(A1).join("segment-0000000000000001");
+    let tool =
+        |what: &str| command("synod-acceptor").args(["journal", what]).arg(daemons.data_dir(A1)).output();
+    let sound = tool("verify").unwrap();
+    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    // The first block is the segment's head; damage there is as sure to be found, but not the middle.
+    let middle = (4096..).find(|at| *at >= written / 2 && bytes[*at] != 0).unwrap();
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    let damaged = tool("verify").unwrap();
+    assert_eq!(damaged.status.code(), Some(1), "{damaged:?}");
+    says(&String::from_utf8_lossy(&damaged.stdout), &["segment-0000000000000001", "offset"]);
+    daemons.start(A1);
+    let (code, log) = daemons.ended(A1).await;
+    assert_eq!(code, Some(1), "{log}");
+    says(&log, &["segment-0000000000000001", "readmit"]);
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes, "nothing is changed");
+    client.put("after", "v").await.unwrap();
 }
 
 #[tokio::test]

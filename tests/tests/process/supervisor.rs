@@ -171,6 +171,26 @@ async fn a_small_demo_passes() {
     println!("{printed}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_short_soak_passes_and_one_with_bounds_too_small_fails() {
+    for (bound, verdict, code) in [("2048", "verdict: PASS", 0), ("1", "verdict: FAIL: a1 took", 1)] {
+        let daemons = Daemons::prepare("supervisor-soak", (5, 3, 3), "");
+        let seed = daemons.seed.to_string();
+        let arguments = [
+            ["soak", "--puts", "20000", "--keys", "2000", "--clients", "32", "--interval-ms", "60"]
+                .as_slice(),
+            &["--acceptor-disk-mib", bound, "--seed", &seed],
+        ];
+        let mut supervisor = Supervisor::start(&daemons, &arguments.concat());
+        let status = tokio::task::block_in_place(|| supervisor.child.wait().unwrap());
+        let printed = supervisor.printed();
+        assert!(printed.lines().any(|line| line.starts_with(verdict)), "{printed}");
+        assert_eq!(status.code(), Some(code), "{printed}");
+        assert!(printed.contains("the hash chains of 3 learners are equal"), "{printed}");
+        assert!(supervisor.told("sizes", None).is_some() && supervisor.told("killed", None).is_some());
+    }
+}
+
 /// Runs `up` to its end, which must be an error that says `words`, with nothing started.
 fn refused(arguments: &[&str], cluster: &Path, words: &[&str]) {
     let mut command: Command = command("synod-supervisor");

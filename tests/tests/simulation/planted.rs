@@ -55,6 +55,7 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::HeadBlobUnchecked
         | B::HeadSealIgnored
         | B::MissingSegmentSkipped
+        | B::NamesNotSyncedAtStart
         | B::ReleasedOneTooMany
         | B::SealSkipped
         | B::SegmentDroppedEarly
