@@ -163,7 +163,10 @@ impl<S: Storage> Learner<S> {
         let first = differing.iter().min_by_key(|(_, compared)| compared.differs);
         let peers: Vec<_> = differing.iter().map(|(peer, _)| peer.to_string()).collect();
         format!(
-            "S7: this learner's state differs from that of {}: {}. It isn't one of a majority of the learners that agree, so it              stops before it answers anything wrong. What the cluster acknowledged is safe with the others. Its disk or memory may be              failing: look after them, move its data directory away (keep it: it shows what happened), and start it again: it fetches              the state from a peer",
+            "S7: this learner's state differs from that of {}: {}. It isn't one of a majority of the learners that agree, so it \
+             stops before it answers anything wrong. What the cluster acknowledged is safe with the others. Its disk or memory may be \
+             failing: look after them, move its data directory away (keep it: it shows what happened), and start it again: it fetches \
+             the state from a peer",
             peers.join(" and "),
             first.map_or_else(String::new, |(_, compared)| place(*compared)),
         )
