@@ -52,7 +52,7 @@ pub(crate) struct Config {
     pub(crate) learner_timers: &'static [synod_learner::Timer],
     /// Whether the learner that leaders stream to syncs whatever it is told is chosen, and reports so to every proposer.
     pub(crate) reports: bool,
-    /// How many learners are configured; the one that listens is one of them.
+    /// How many learners are configured where none of them runs; the one that listens is one of them.
     pub(crate) configured: u16,
     /// Reads, all together.
     pub(crate) reads: u8,
@@ -252,7 +252,10 @@ impl Config {
             id,
             life,
             quorums: self.quorums(),
-            learners: (0..self.configured).map(|more| LearnerId(LISTENER.0 + more)).collect(),
+            learners: match self.learners {
+                0 => (0..self.configured).map(|more| LearnerId(LISTENER.0 + more)).collect(),
+                learners => (1..=learners).map(LearnerId).collect(),
+            },
             tuning: self.tuning.clone(),
         }
     }
