@@ -13,7 +13,8 @@ use bytes::Bytes;
 
 use synod_acceptor::{Durable, Record};
 use synod_protocol::command::{self, Command, Outcome, Refusal, Reply, SessionId};
-use synod_protocol::{AcceptorId, Ballot, QuorumSystem, Slot, Value};
+use synod_protocol::message::Admit;
+use synod_protocol::{AcceptorId, Ballot, Incarnation, QuorumSystem, Slot, Value};
 use synod_store::{Applied, MemoryStorage, StateMachine};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -119,6 +120,9 @@ impl Ledger {
             recovered::covers(id, known, found)?;
         }
         self.durable.insert(id, found.clone());
+        for (acceptor, Incarnation { since: ballot, disk }) in found.head().incarnations.rows() {
+            self.seats.recorded(id, Admit { ballot, acceptor, disk }, &self.quorums);
+        }
         for (slot, voted) in found.votes_above(Slot::ZERO) {
             let value = voted.value.in_memory();
             let value = value.expect("recovery for the ledger leaves no value to the disk");
