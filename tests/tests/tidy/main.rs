@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &["planted"]),
     ("journal", &["planted"]),
     ("store", &["protocol", "planted"]),
+    ("engine", &["protocol", "store", "planted"]),
     ("daemon", &["protocol", "journal"]),
     ("acceptor", &["protocol", "journal", "daemon", "planted"]),
     ("proposer", &["protocol", "daemon", "planted"]),
