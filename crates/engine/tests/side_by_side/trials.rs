@@ -21,8 +21,7 @@ pub(crate) fn take_runs() -> u64 {
     RUNS.take()
 }
 
-const SMALL: Options =
-    Options { cache_bytes: 1 << 20, memtable_bytes: 1 << 20, journal_bytes: 64 << 20, spill_bytes: 2_000 };
+const SMALL: Options = Options { cache_bytes: 1 << 20, spill_bytes: 2_000 };
 
 /// A folder of its own, empty, and gone when the test has passed.
 struct Folder(PathBuf);
@@ -103,6 +102,7 @@ impl Sides {
         let Some(image) = self.begun.take() else { return };
         let disk = self.disk.as_mut().unwrap();
         disk.storage().vault().keep(&image).unwrap();
+        disk.storage().vault().compact().unwrap();
         self.kept = image.applied();
         drop(image);
         if tell {
