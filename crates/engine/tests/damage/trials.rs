@@ -109,6 +109,12 @@ impl Shape {
             }
         }
         drop(disk);
+        Shape::tidy(name, folder, moments)
+    }
+
+    /// Opened once more, it holds no file that nothing names: each of them counts.
+    fn tidy(name: &'static str, folder: PathBuf, moments: Vec<Files>) -> Shape {
+        drop(open(&folder, LIMITS, OPTIONS).unwrap());
         Shape { name, files: files(&folder), folder, moments }
     }
 
@@ -133,7 +139,7 @@ impl Shape {
         }
         keep(&mut disk);
         drop(disk);
-        Shape { name: "built", files: files(&folder), folder, moments }
+        Shape::tidy("built", folder, moments)
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -219,29 +225,36 @@ impl Shape {
         tally
     }
 
-    /// Each file under the name of each other, alone or in exchange.
-    pub(crate) fn swapped(&self) -> Tally {
+    /// A file under the name of another, alone or in exchange: so many of them, or all.
+    pub(crate) fn swapped(&self, tries: Option<u64>) -> Tally {
         let mut tally = Tally::default();
-        for (one, theirs) in &self.files {
-            for (other, content) in self.files.iter().filter(|(other, _)| *other != one) {
-                for both in [false, true] {
-                    let found = self.found(|folder| {
-                        std::fs::write(folder.join(one), content).unwrap();
-                        if both {
-                            std::fs::write(folder.join(other), theirs).unwrap();
-                        }
-                    });
-                    self.count(&mut tally, found, &|| format!("{} as {}", other.display(), one.display()));
-                }
+        let paths: Vec<_> = self.files.keys().collect();
+        let count = paths.len() as u64;
+        let mut pairs: Vec<_> = (0..count * count).filter(|pair| pair / count != pair % count).collect();
+        if let Some(tries) = tries {
+            let mut random = Random(5);
+            pairs = (0..tries).map(|_| pairs[random.below(pairs.len() as u64) as usize]).collect();
+        }
+        for pair in pairs {
+            let (one, other) = (paths[(pair / count) as usize], paths[(pair % count) as usize]);
+            for both in [false, true] {
+                let found = self.found(|folder| {
+                    std::fs::write(folder.join(one), &self.files[other]).unwrap();
+                    if both {
+                        std::fs::write(folder.join(other), &self.files[one]).unwrap();
+                    }
+                });
+                self.count(&mut tally, found, &|| format!("{} as {}", other.display(), one.display()));
             }
         }
         tally
     }
 
     /// Each file as it was at each moment, alone; then random sets of files, each as it was at a random moment.
-    pub(crate) fn older(&self, tries: u64) -> Tally {
+    pub(crate) fn older(&self, tries: Option<u64>) -> Tally {
         let (mut tally, mut random) = (Tally::default(), Random(11));
-        for moment in &self.moments {
+        let (every, tries) = tries.map_or((1, 3_000), |tries| (5, tries));
+        for moment in self.moments.iter().step_by(every) {
             for (path, content) in moment.iter().filter(|(path, content)| self.files.get(*path) != Some(content)) {
                 let found = self.found(|folder| std::fs::write(folder.join(path), content).unwrap());
                 // A manifest alone that is older names tables that have gone, or is one that nothing names.
