@@ -56,6 +56,11 @@ fn s7_files_put_back_from_an_older_moment_give_a_whole_checkpoint_or_nothing() {
 }
 
 #[test]
+fn i12_no_changed_bit_of_a_manifest_goes_unseen() {
+    trials::every_bit_of_a_manifest();
+}
+
+#[test]
 fn i12_damage_met_while_running_is_told_to_the_next_start() {
     trials::told_to_the_next_start();
 }

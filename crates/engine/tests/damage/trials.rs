@@ -16,6 +16,11 @@ const SLOTS: u64 = 300;
 /// Slots between two checkpoints.
 const STEP: u64 = 10;
 
+/// How many stores were opened since the last call.
+pub(crate) fn take_runs() -> u64 {
+    RUNS.take()
+}
+
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// What came of the tries.
@@ -56,6 +61,7 @@ pub(crate) const SHAPES: [fn() -> Shape; 4] = [
 ];
 
 thread_local! {
+    static RUNS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     /// The state after each slot, as one image: made once.
     static IMAGES: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
 }
@@ -308,6 +314,7 @@ impl Tally {
 
 /// Opens a store and reads all of it: it must be a whole checkpoint.
 fn state(folder: &Path) -> Found {
+    RUNS.set(RUNS.get() + 1);
     let Ok(disk) = catch(|| open(folder, LIMITS, OPTIONS)) else { return Found::Refused };
     let Ok(disk) = disk else { return Found::Refused };
     let slot = disk.applied().0;
@@ -333,6 +340,23 @@ fn state(folder: &Path) -> Found {
 /// Whether it ends the process.
 fn catch<T>(work: impl FnOnce() -> T) -> Result<T, ()> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| ())
+}
+
+/// Every bit that tells which tables there are, and how old each is.
+pub(crate) fn every_bit_of_a_manifest() {
+    let shape = Shape::of_checkpoints("manifest", 60, false);
+    let is_manifest = |path: &&PathBuf| path.to_string_lossy().starts_with('v');
+    let path = shape.files.keys().find(is_manifest).unwrap().clone();
+    let mut tally = Tally::default();
+    for at in 0..8 * shape.files[&path].len() {
+        let found = shape.found(|folder| {
+            let mut content = shape.files[&path].clone();
+            content[at / 8] ^= 1 << (at % 8);
+            std::fs::write(folder.join(&path), content).unwrap();
+        });
+        shape.count(&mut tally, found, &|| format!("bit {at} of the manifest"));
+    }
+    assert_eq!((tally.noticed, tally.unharmed), (tally.tries, 0), "a changed manifest is taken for the one written");
 }
 
 pub(crate) fn told_to_the_next_start() {

@@ -168,6 +168,27 @@ pub(crate) fn a_random_log(seed: u64) {
     assert_equal(sides.disk.as_ref().unwrap(), &sides.memory);
 }
 
+/// An image stays as it was through many checkpoints whose tables are merged.
+pub(crate) fn an_image_that_is_held() {
+    let folder = Folder::new("held");
+    let (mut disk, mut memory) = (folder.open(), StateMachine::new(LIMITS, MemoryStorage::default()));
+    let (mut log, mut held) = (Log::new(3), Vec::new());
+    for _ in 0..20 {
+        for _ in 0..20 {
+            let (slot, value) = log.slot();
+            disk.apply(slot, &value);
+            memory.apply(slot, &value);
+        }
+        let image = disk.checkpoint();
+        disk.storage().vault().keep(&image).unwrap();
+        disk.checkpointed();
+        drop(image);
+        held.push((disk.image(), chunks(&memory.image(), 300)));
+        disk.storage().vault().compact().unwrap();
+        assert!(held.iter().all(|(image, then)| chunks(image, 300) == *then), "S7: an image has changed");
+    }
+}
+
 fn filled(name: &str, slots: u64) -> (Folder, StateMachine<MemoryStorage>) {
     let folder = Folder::new(name);
     let mut log = Log::new(1);
