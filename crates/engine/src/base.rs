@@ -66,7 +66,10 @@ impl Base {
             .open()?;
         for table in tree.current_version().iter_tables() {
             if table.path.file_name() != Some(table.id().to_string().as_ref()) {
-                return Err(EngineError::Damaged(format!("a table's file has the name of table {}", table.id())));
+                return Err(EngineError::Damaged(format!(
+                    "a table's file has the name of table {}",
+                    table.id()
+                )));
             }
         }
         // Whatever comes must be younger than what is there.

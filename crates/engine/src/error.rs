@@ -30,7 +30,9 @@ pub enum EngineError {
         source: io::Error,
     },
     /// What was read isn't what was written.
-    #[error("the store on disk is damaged: {0}; nothing was served from it. Start again: the state is fetched from a peer")]
+    #[error(
+        "the store on disk is damaged: {0}; nothing was served from it. Start again: the state is fetched from a peer"
+    )]
     Damaged(String),
     /// A write failed so late that it can't be told whether it is there.
     #[error("a write failed halfway: {0}; start again: the store opens with it or without it")]
@@ -66,7 +68,9 @@ impl EngineError {
 
     fn io_error(&self) -> Option<&io::Error> {
         match self {
-            EngineError::Tree(lsm_tree::Error::Io(error)) | EngineError::Io { source: error, .. } => Some(error),
+            EngineError::Tree(lsm_tree::Error::Io(error)) | EngineError::Io { source: error, .. } => {
+                Some(error)
+            }
             EngineError::Tree(_)
             | EngineError::Damaged(_)
             | EngineError::Halfway(_)
@@ -93,7 +97,9 @@ impl EngineError {
             }
             EngineError::Tree(_) | EngineError::Damaged(_) => true,
             EngineError::Image(error) => !matches!(error, ImageError::OtherLimits),
-            EngineError::Halfway(_) | EngineError::Uncompacted { .. } | EngineError::KeysTooLong { .. } => false,
+            EngineError::Halfway(_) | EngineError::Uncompacted { .. } | EngineError::KeysTooLong { .. } => {
+                false
+            }
         }
     }
 }

@@ -33,7 +33,8 @@ impl Vault {
         let pieces = pieces(image);
         let about = About { keys: image.key_count(), rest: pieces.len() as u32 };
         // What an earlier checkpoint had more of stays behind unread: the next open counts from `about`.
-        let rest = (0..).zip(&pieces).map(|(number, piece)| (record::rest_key(number).into(), Some(piece.to_vec())));
+        let rest =
+            (0..).zip(&pieces).map(|(number, piece)| (record::rest_key(number).into(), Some(piece.to_vec())));
         let head = std::iter::once((record::ABOUT.into(), Some(about.bytes()))).chain(rest);
         let head = head.filter(|_| !synod_planted::is(Bug::CheckpointNotWhole));
         self.told(self.base.write(head.chain(snapshot.frozen.iter().flat_map(writes))))

@@ -73,8 +73,10 @@ fn run_and_kill(folder: &Path, seed: u64, reports: u64, later: u32) -> u64 {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let kept = |line: std::io::Result<String>| line.unwrap().strip_prefix(KEPT).map(|slot| slot.parse().unwrap());
-    let mut last = lines.by_ref().filter_map(kept).nth(reports as usize).expect("it ended before it was killed");
+    let kept =
+        |line: std::io::Result<String>| line.unwrap().strip_prefix(KEPT).map(|slot| slot.parse().unwrap());
+    let mut last =
+        lines.by_ref().filter_map(kept).nth(reports as usize).expect("it ended before it was killed");
     // Some work of another length each time, so that the kill comes at any moment of a checkpoint.
     (0..later).for_each(|_| drop(std::hint::black_box(std::fs::read_dir(folder))));
     child.kill().unwrap();

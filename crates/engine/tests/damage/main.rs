@@ -58,6 +58,7 @@ fn s7_files_put_back_from_an_older_moment_give_a_whole_checkpoint_or_nothing() {
 #[test]
 fn i12_no_changed_bit_of_a_manifest_goes_unseen() {
     trials::every_bit_of_a_manifest();
+    println!("{} stores were opened", trials::take_runs());
 }
 
 #[test]

@@ -261,7 +261,9 @@ impl Shape {
         let (mut tally, mut random) = (Tally::default(), Random(11));
         let (every, tries) = tries.map_or((1, 3_000), |tries| (5, tries));
         for moment in self.moments.iter().step_by(every) {
-            for (path, content) in moment.iter().filter(|(path, content)| self.files.get(*path) != Some(content)) {
+            for (path, content) in
+                moment.iter().filter(|(path, content)| self.files.get(*path) != Some(content))
+            {
                 let found = self.found(|folder| std::fs::write(folder.join(path), content).unwrap());
                 // A manifest alone that is older names tables that have gone, or is one that nothing names.
                 tally.count_older(found);
@@ -273,7 +275,10 @@ impl Shape {
                 let moment = &self.moments[random.below(self.moments.len() as u64) as usize];
                 let all = random.below(2) == 0;
                 mixed.extend(
-                    moment.iter().filter(|_| all || random.below(2) == 0).map(|(path, old)| (path.clone(), old.clone())),
+                    moment
+                        .iter()
+                        .filter(|_| all || random.below(2) == 0)
+                        .map(|(path, old)| (path.clone(), old.clone())),
                 );
             }
             let found = self.found(|folder| {
@@ -326,7 +331,10 @@ fn state(folder: &Path) -> Found {
     drop(disk);
     match read {
         Ok(image) => {
-            assert!(slot % STEP == 0 && image == image_after(slot), "another state than that of slot {slot} is served");
+            assert!(
+                slot % STEP == 0 && image == image_after(slot),
+                "another state than that of slot {slot} is served"
+            );
             Found::State(slot)
         }
         Err(()) => {
@@ -356,7 +364,11 @@ pub(crate) fn every_bit_of_a_manifest() {
         });
         shape.count(&mut tally, found, &|| format!("bit {at} of the manifest"));
     }
-    assert_eq!((tally.noticed, tally.unharmed), (tally.tries, 0), "a changed manifest is taken for the one written");
+    assert_eq!(
+        (tally.noticed, tally.unharmed),
+        (tally.tries, 0),
+        "a changed manifest is taken for the one written"
+    );
 }
 
 pub(crate) fn told_to_the_next_start() {

@@ -260,7 +260,11 @@ impl Keep for Stores {
         self.name(owner).map_err(|error| {
             use io::ErrorKind::{QuotaExceeded, StorageFull};
             let why = failed("write the owner of", self.directory.path());
-            if [StorageFull, QuotaExceeded].contains(&error.kind()) { Failed::NoRoom } else { Failed::Fatal(why(error)) }
+            if [StorageFull, QuotaExceeded].contains(&error.kind()) {
+                Failed::NoRoom
+            } else {
+                Failed::Fatal(why(error))
+            }
         })?;
         for folder in self.obsolete.drain(..) {
             remove(&folder).map_err(Failed::Fatal)?;
