@@ -32,12 +32,12 @@ fn each(what: &str, trial: impl Fn(&Shape) -> Tally) {
 
 #[test]
 fn i12_no_changed_bit_on_disk_is_ever_served() {
-    each("changed bits", |shape| shape.changed_bits(tries(100)));
+    each("changed bits", |shape| shape.changed_bits(tries(60)));
 }
 
 #[test]
 fn i12_no_shortened_file_is_ever_served() {
-    each("shortened files", |shape| shape.shortened(tries(30)));
+    each("shortened files", |shape| shape.shortened(tries(20)));
 }
 
 #[test]
@@ -47,12 +47,12 @@ fn i12_no_store_without_one_of_its_files_is_ever_served() {
 
 #[test]
 fn i12_tables_with_each_others_names_are_never_served() {
-    each("swapped files", |shape| shape.swapped(tries(20)));
+    each("swapped files", |shape| shape.swapped(tries(10)));
 }
 
 #[test]
 fn s7_files_put_back_from_an_older_moment_give_a_whole_checkpoint_or_nothing() {
-    each("older files", |shape| shape.older(tries(40)));
+    each("older files", |shape| shape.older(tries(20)));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Stores of several shapes, and what is done to their files; also run with bugs planted.
 
+#[path = "files.rs"]
+mod files;
+
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,7 @@ use bytes::Bytes;
 use synod_engine::{DiskStorage, Options, open, verify};
 use synod_store::{Builder, Cursor, Image, MemoryStorage, Snapshot, StateMachine, Storage};
 
+use self::files::{Files, files, write};
 use super::support::{LIMITS, Log, Random};
 
 const OPTIONS: Options = Options { cache_bytes: 1 << 20, spill_bytes: 2_000 };
@@ -20,8 +23,6 @@ const STEP: u64 = 10;
 pub(crate) fn take_runs() -> u64 {
     RUNS.take()
 }
-
-type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// What came of the tries.
 #[derive(Debug, Default)]
@@ -352,7 +353,7 @@ fn catch<T>(work: impl FnOnce() -> T) -> Result<T, ()> {
 
 /// Every bit that tells which tables there are, and how old each is.
 pub(crate) fn every_bit_of_a_manifest() {
-    let shape = Shape::of_checkpoints("manifest", 60, false);
+    let shape = Shape::of_checkpoints("manifest", 150, false);
     let is_manifest = |path: &&PathBuf| path.to_string_lossy().starts_with('v');
     let path = shape.files.keys().find(is_manifest).unwrap().clone();
     let mut tally = Tally::default();
@@ -381,29 +382,4 @@ pub(crate) fn told_to_the_next_start() {
         std::fs::write(folder.join(largest), content).unwrap();
     });
     assert_eq!(found, Found::Ended);
-}
-
-fn write(folder: &Path, files: &Files) {
-    for (path, content) in files {
-        let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-}
-
-/// Every file below a folder, by its path in it.
-fn files(folder: &Path) -> Files {
-    let (mut found, mut folders) = (Files::new(), vec![folder.to_path_buf()]);
-    while let Some(next) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(next) else { continue };
-        for entry in entries {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.insert(path.strip_prefix(folder).unwrap().to_path_buf(), std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
 }
