@@ -36,6 +36,13 @@ impl Layer {
         }
     }
 
+    /// Puts what came after this on top of it.
+    pub(crate) fn absorb(&mut self, newer: Layer) {
+        for (key, record) in newer.entries {
+            self.set(&key, record);
+        }
+    }
+
     /// Bytes of memory that it takes, about.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes

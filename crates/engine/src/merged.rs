@@ -1,14 +1,12 @@
-//! Reads overlay, frozen overlay and fjall as one ordered map: where several know a key, the upper one is right.
+//! Reads overlay, frozen overlay and tree as one ordered map: where several know a key, the upper one is right.
 
 use std::iter::Peekable;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use fjall::Readable;
 use synod_planted::Bug;
 use synod_store::Record;
 
-use crate::error::stop;
 use crate::record;
 use crate::storage::DiskSnapshot;
 
@@ -39,11 +37,13 @@ fn base(snapshot: &DiskSnapshot, after: Option<&[u8]>) -> impl Iterator<Item = (
         None => Bound::Included(vec![record::RECORDS]),
     };
     let end = Bound::Excluded(vec![record::RECORDS + 1]);
-    snapshot.base.range(&snapshot.keys, (first, end)).map(|guard| {
-        let (key, value) = guard.into_inner().unwrap_or_else(|error| stop(error));
-        let key = Bytes::copy_from_slice(&key[1..]);
-        let record = record::decode(&key, &value);
-        (key, Some(record))
+    snapshot.base.range((first, end)).map(|found| {
+        let decoded = found.and_then(|(key, value)| {
+            let key = Bytes::copy_from_slice(&key[1..]);
+            let record = record::decode(&key, &value)?;
+            Ok((key, Some(record)))
+        });
+        decoded.unwrap_or_else(|error| snapshot.base.base().stop(error))
     })
 }
 

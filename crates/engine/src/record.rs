@@ -1,4 +1,4 @@
-//! What lies in fjall: its keys, and the bytes of a record.
+//! What lies in the tree: its keys, and the bytes of a record.
 //!
 //! | key | value |
 //! |---|---|
@@ -11,25 +11,25 @@ use synod_protocol::Revision;
 use synod_store::{Record, RecordRef, Stamp};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::error::{EngineError, stop};
+use crate::error::EngineError;
 
 /// Where the checkpoint tells of itself.
 pub(crate) const ABOUT: [u8; 1] = [0];
 /// What a record's key begins with.
 pub(crate) const RECORDS: u8 = 2;
-/// The longest key: fjall's, less our first byte.
+/// The longest key: the tree's, less our first byte.
 pub(crate) const MOST_KEY_BYTES: u64 = 65_534;
 
 const FORM: u64 = 1;
 const HEAD: usize = 32;
 
-/// The fjall key of a piece of the rest.
+/// The tree's key of a piece of the rest.
 pub(crate) fn rest_key(number: u32) -> [u8; 5] {
     let [a, b, c, d] = number.to_be_bytes();
     [1, a, b, c, d]
 }
 
-/// The fjall key of a key.
+/// The tree's key of a key.
 pub(crate) fn record_key(key: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + key.len());
     bytes.push(RECORDS);
@@ -82,14 +82,10 @@ pub(crate) fn encode(key: &[u8], record: RecordRef<'_>) -> Vec<u8> {
     bytes
 }
 
-/// The record of these bytes. Ends the process if they aren't those that were written for `key`.
-pub(crate) fn decode(key: &[u8], bytes: &[u8]) -> Record {
-    read(key, bytes).unwrap_or_else(|| {
-        stop(EngineError::Damaged(format!(
-            "the record of key \"{}\" isn't the one written",
-            key.escape_ascii()
-        )))
-    })
+/// The record of these bytes, if they are those that were written for `key`.
+pub(crate) fn decode(key: &[u8], bytes: &[u8]) -> Result<Record, EngineError> {
+    let damaged = || format!("the record of key \"{}\" isn't the one written", key.escape_ascii());
+    read(key, bytes).ok_or_else(|| EngineError::Damaged(damaged()))
 }
 
 fn read(key: &[u8], bytes: &[u8]) -> Option<Record> {

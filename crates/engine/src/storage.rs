@@ -4,11 +4,10 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::ControlFlow;
 
-use fjall::{Database, Keyspace};
 use synod_planted::Bug;
 use synod_store::{Record, RecordRef, Snapshot, Stamp, Storage};
 
-use crate::error::stop;
+use crate::base::{Base, BaseSnapshot};
 use crate::layer::Layer;
 use crate::merged::Merged;
 use crate::record;
@@ -16,35 +15,31 @@ use crate::vault::Vault;
 
 /// Keys on disk, under an overlay of what was written since the last checkpoint.
 pub struct DiskStorage {
-    database: Database,
-    keys: Keyspace,
+    base: Base,
     /// Written since the last checkpoint began.
     live: Layer,
-    /// What the checkpoint under way writes; in fjall too once that is done.
+    /// What the checkpoint under way writes; in the tree too once that is done.
     frozen: Option<Layer>,
     /// Keys there are.
     len: u64,
-    /// Whether fjall holds a checkpoint; until it does, writes may go there as they come.
+    /// Whether the tree holds a checkpoint; until it does, writes may go there as they come.
     kept: bool,
     /// Bytes of overlay at which they do.
     spill_bytes: u64,
+    /// The same, or more where there was no room.
+    spill_at_bytes: u64,
 }
 
 impl DiskStorage {
-    pub(crate) fn new(
-        database: Database,
-        keys: Keyspace,
-        kept: Option<u64>,
-        spill_bytes: u64,
-    ) -> DiskStorage {
+    pub(crate) fn new(base: Base, kept: Option<u64>, spill_bytes: u64) -> DiskStorage {
         let len = kept.unwrap_or(0);
         let (live, frozen, kept) = (Layer::default(), None, kept.is_some());
-        DiskStorage { database, keys, live, frozen, len, kept, spill_bytes }
+        DiskStorage { base, live, frozen, len, kept, spill_bytes, spill_at_bytes: spill_bytes }
     }
 
     /// Where this storage's checkpoints are made durable; may go to another thread.
     pub fn vault(&self) -> Vault {
-        Vault::new(self.database.clone(), self.keys.clone())
+        Vault::new(self.base.clone())
     }
 
     /// Bytes of memory that wait for a checkpoint, about: whoever drives checkpoints bounds them.
@@ -59,9 +54,17 @@ impl DiskStorage {
     fn set(&mut self, key: &[u8], record: Option<Record>) {
         self.live.set(key, record);
         let free = !self.kept || synod_planted::is(Bug::SpillAfterCheckpoint);
-        if free && self.frozen.is_none() && self.live.bytes() > self.spill_bytes {
-            let layer = std::mem::take(&mut self.live);
-            self.vault().spill(&layer).unwrap_or_else(|error| stop(error));
+        if free && self.frozen.is_none() && self.live.bytes() > self.spill_at_bytes {
+            self.spill();
+        }
+    }
+
+    /// Writes down what belongs to no checkpoint yet. Without room for it memory holds it, until there is twice as much.
+    fn spill(&mut self) {
+        match self.vault().spill(&self.live) {
+            Ok(()) => (self.live, self.spill_at_bytes) = (Layer::default(), self.spill_bytes),
+            Err(error) if error.is_no_space() => self.spill_at_bytes = 2 * self.live.bytes(),
+            Err(error) => self.base.stop(error),
         }
     }
 }
@@ -79,8 +82,9 @@ impl Storage for DiskStorage {
         if let Some(known) = self.live.get(key).or_else(|| self.frozen()?.get(key)) {
             return known.cloned();
         }
-        let found = self.keys.get(record::record_key(key)).unwrap_or_else(|error| stop(error));
-        found.map(|bytes| record::decode(key, &bytes))
+        let found = self.base.get(&record::record_key(key));
+        let decoded = found.and_then(|found| found.map(|bytes| record::decode(key, &bytes)).transpose());
+        decoded.unwrap_or_else(|error| self.base.stop(error))
     }
 
     fn stamp(&self, key: &[u8]) -> Option<Stamp> {
@@ -107,8 +111,7 @@ impl Storage for DiskStorage {
 
     fn snapshot(&self) -> DiskSnapshot {
         DiskSnapshot {
-            base: self.database.snapshot(),
-            keys: self.keys.clone(),
+            base: self.base.snapshot(),
             live: self.live.clone(),
             frozen: self.frozen.clone(),
             len: self.len,
@@ -116,8 +119,9 @@ impl Storage for DiskStorage {
     }
 
     fn freeze(&mut self) {
-        assert!(self.frozen.is_none(), "a checkpoint begins while the one before is being written");
-        self.frozen = Some(std::mem::take(&mut self.live));
+        let live = std::mem::take(&mut self.live);
+        // A checkpoint that found no room left what it was to write: this one writes both.
+        self.frozen.get_or_insert_default().absorb(live);
     }
 
     fn thaw(&mut self) {
@@ -126,11 +130,10 @@ impl Storage for DiskStorage {
     }
 }
 
-/// A [`DiskStorage`] at one moment. While it lives, fjall keeps what it shows.
+/// A [`DiskStorage`] at one moment. While it lives, the tree keeps what it shows.
 #[derive(Clone)]
 pub struct DiskSnapshot {
-    pub(crate) base: fjall::Snapshot,
-    pub(crate) keys: Keyspace,
+    pub(crate) base: BaseSnapshot,
     pub(crate) live: Layer,
     pub(crate) frozen: Option<Layer>,
     len: u64,

@@ -1,10 +1,10 @@
-//! Makes checkpoints durable: one atomic batch each, synced.
+//! Makes checkpoints durable: one atomic set of writes each, synced.
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, OwnedWriteBatch as WriteBatch, PersistMode};
 use synod_planted::Bug;
 use synod_store::{Cursor, Image};
 
+use crate::base::{Base, Write};
 use crate::error::EngineError;
 use crate::layer::Layer;
 use crate::record::{self, About};
@@ -16,54 +16,55 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// Where the checkpoints of one storage are made durable.
 #[derive(Clone)]
 pub struct Vault {
-    database: Database,
-    keys: Keyspace,
+    base: Base,
 }
 
 impl Vault {
-    pub(crate) fn new(database: Database, keys: Keyspace) -> Vault {
-        Vault { database, keys }
+    pub(crate) fn new(base: Base) -> Vault {
+        Vault { base }
     }
 
-    /// Makes an image of [`StateMachine::checkpoint`](synod_store::StateMachine::checkpoint) durable. Blocks while it writes and syncs. After a
-    /// failure fjall takes no more writes: end the process (S3).
+    /// Makes an image of [`StateMachine::checkpoint`](synod_store::StateMachine::checkpoint) durable. Blocks while it writes and syncs. Without room
+    /// for it ([`EngineError::is_no_space`]) the store holds the checkpoint before, and the next one is of both; after any other failure the
+    /// process must end (S3).
     pub fn keep(&self, image: &Image<DiskSnapshot>) -> Result<(), EngineError> {
         let snapshot = image.keys();
         assert!(snapshot.live.is_empty(), "an image to be kept is that of a checkpoint");
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        if let Some(layer) = &snapshot.frozen {
-            self.write(&mut batch, layer);
-        }
-        if synod_planted::is(Bug::CheckpointNotWhole) {
-            return Ok(batch.commit()?);
-        }
         let pieces = pieces(image);
         let about = About { keys: image.key_count(), rest: pieces.len() as u32 };
-        for (number, piece) in (0..).zip(&pieces) {
-            batch.insert(&self.keys, record::rest_key(number), &piece[..]);
-        }
         // What an earlier checkpoint had more of stays behind unread: the next open counts from `about`.
-        batch.insert(&self.keys, record::ABOUT, about.bytes());
-        batch.commit()?;
-        Ok(())
+        let rest =
+            (0..).zip(&pieces).map(|(number, piece)| (record::rest_key(number).into(), Some(piece.to_vec())));
+        let head = std::iter::once((record::ABOUT.into(), Some(about.bytes()))).chain(rest);
+        let head = head.filter(|_| !synod_planted::is(Bug::CheckpointNotWhole));
+        self.told(self.base.write(head.chain(snapshot.frozen.iter().flat_map(writes))))
+    }
+
+    /// Merges what checkpoints have written, where that is due; blocks. Without room the store is as it was.
+    pub fn compact(&self) -> Result<(), EngineError> {
+        self.told(self.base.compact())
     }
 
     /// Writes a layer that belongs to no checkpoint yet.
     pub(crate) fn spill(&self, layer: &Layer) -> Result<(), EngineError> {
-        let mut batch = self.database.batch();
-        self.write(&mut batch, layer);
-        Ok(batch.commit()?)
-    }
-
-    fn write(&self, batch: &mut WriteBatch, layer: &Layer) {
-        for (key, record) in layer.entries() {
-            let stored = record::record_key(key);
-            match record {
-                Some(record) => batch.insert(&self.keys, stored, record::encode(key, record::borrow(record))),
-                None => batch.remove(&self.keys, stored),
-            }
+        self.base.write(writes(layer))?;
+        match self.base.compact() {
+            Err(error) if error.is_no_space() => Ok(()),
+            done => done,
         }
     }
+
+    fn told(&self, done: Result<(), EngineError>) -> Result<(), EngineError> {
+        done.inspect_err(|error| self.base.tell(error))
+    }
+}
+
+/// Sorted, as the layer is.
+fn writes(layer: &Layer) -> impl Iterator<Item = Write> {
+    layer.entries().map(|(key, record)| {
+        let value = record.as_ref().map(|record| record::encode(key, record::borrow(record)));
+        (record::record_key(key), value)
+    })
 }
 
 fn pieces(image: &Image<DiskSnapshot>) -> Vec<Bytes> {

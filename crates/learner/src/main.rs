@@ -116,8 +116,14 @@ fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
             let options = synod_engine::Options { cache_bytes, ..synod_engine::Options::default() };
             let opened = disk::open_stores(directory, id, config.limits, options);
             let opened = opened.map_err(|error| fatal(&error))?;
-            // Whatever was written last may be in the kernel's memory only: a checkpoint makes sure.
-            let learner = Learner::recovered(config, opened.machine, opened.cluster, false);
+            if let Some((renamed, why)) = &opened.set_aside {
+                tracing::warn!(
+                    renamed = %renamed.display(),
+                    why,
+                    "set an unusable store aside; the state is fetched from a peer"
+                );
+            }
+            let learner = Learner::recovered(config, opened.machine, opened.cluster, true);
             let background =
                 Background::start(opened.stores, opened.folders).map_err(|error| fatal(&error))?;
             setup.run(learner, Store(background))

@@ -142,6 +142,8 @@ bugs! {
     FrozenOverlayForgotten: "frozen-overlay-forgotten", "The disk engine doesn't look for a key in what is being written to disk.";
     CheckpointNotWhole: "checkpoint-not-whole", "The disk engine writes the keys of a checkpoint without its applied slot and sessions.";
     SpillAfterCheckpoint: "spill-after-checkpoint", "The disk engine writes keys between two checkpoints, though what it holds is to be one checkpoint.";
+    ManifestUnchecked: "manifest-unchecked", "The disk engine opens its tree without comparing the manifest's checksum.";
+    SnapshotsNotHeld: "snapshots-not-held", "The disk engine merges away what a snapshot still shows.";
     CheckpointNotSynced: "checkpoint-not-synced", "A checkpoint file gets its name before its content is synced.";
     CheckpointEndNotAwaited: "checkpoint-end-not-awaited", "Recovery takes a checkpoint file for whole without its end mark.";
     CheckpointPlaceIgnored: "checkpoint-place-ignored", "Checksums in a checkpoint file cover neither its number nor the offset.";

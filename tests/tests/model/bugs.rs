@@ -113,7 +113,9 @@ fn elsewhere(bug: Bug) -> &'static str {
         | B::DeletesNotCheckpointed
         | B::FrozenOverlayForgotten
         | B::CheckpointNotWhole
-        | B::SpillAfterCheckpoint => "the store's trials: the model's learners take no images",
+        | B::SpillAfterCheckpoint
+        | B::ManifestUnchecked
+        | B::SnapshotsNotHeld => "the store's trials: the model's learners take no images",
         journal if journal >= B::SyncSkipped => {
             "simulator and the journal's trials: the model's disk is no journal"
         }

@@ -1,5 +1,8 @@
 //! Bugs of the store, caught by the trials of its own tests.
 
+#[path = "../../../crates/engine/tests/damage/trials.rs"]
+#[allow(dead_code, reason = "not every trial is there for a planted bug")]
+mod damage;
 #[path = "../../../crates/store/tests/image/trials.rs"]
 #[allow(dead_code, reason = "not every trial is there for a planted bug")]
 mod image;
@@ -47,4 +50,18 @@ fn s7_two_engines_side_by_side_catch_bugs_of_the_one_on_disk() {
     ];
     let random_logs = || (0..12).for_each(side_by_side::a_random_log);
     check("two engines side by side", OPENED, random_logs, side_by_side::take_runs, &bugs);
+    let held = [(Bug::SnapshotsNotHeld, "should always find a SuperVersion")];
+    check(
+        "an image that is held",
+        OPENED,
+        side_by_side::an_image_that_is_held,
+        side_by_side::take_runs,
+        &held,
+    );
+}
+
+#[test]
+fn i12_changed_bits_catch_a_manifest_that_is_believed() {
+    let bugs = [(Bug::ManifestUnchecked, "every byte was the one written")];
+    check("bits of a manifest", OPENED, damage::every_bit_of_a_manifest, damage::take_runs, &bugs);
 }

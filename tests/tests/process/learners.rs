@@ -10,9 +10,9 @@ use synod_tests::{Daemons, command};
 const SIZES: (u16, u16, u16) = (3, 2, 3);
 /// Checkpoints after a few puts, and acceptors that drop what lies below the floor.
 const TUNING: &str = "[tuning]\nsegment_bytes = 65536\ncheckpoint_bytes = 65536\nchunk_bytes = 2048\nlearner_tail_bytes = 1000\n";
-const L3: LearnerId = LearnerId(3);
+pub(crate) const L3: LearnerId = LearnerId(3);
 
-async fn formed(name: &str) -> Daemons {
+pub(crate) async fn formed(name: &str) -> Daemons {
     let mut daemons = Daemons::prepare(name, SIZES, TUNING);
     daemons.start_all();
     daemons.form().await;
@@ -21,7 +21,7 @@ async fn formed(name: &str) -> Daemons {
 }
 
 /// Puts so many keys, each in a slot of its own.
-async fn put(daemons: &Daemons, round: u64, keys: u64) -> Client {
+pub(crate) async fn put(daemons: &Daemons, round: u64, keys: u64) -> Client {
     let client = Client::connect(daemons.cluster.clone(), Options { deadline: Duration::from_secs(20) });
     for number in 0..keys {
         client.put(format!("key-{number}"), format!("value-{round}")).await.unwrap();
@@ -29,14 +29,14 @@ async fn put(daemons: &Daemons, round: u64, keys: u64) -> Client {
     client
 }
 
-async fn learner(daemons: &Daemons, id: LearnerId) -> Option<LearnerStatus> {
+pub(crate) async fn learner(daemons: &Daemons, id: LearnerId) -> Option<LearnerStatus> {
     match daemons.status(id).await {
         Some(Status::Learner(status)) => Some(status),
         Some(Status::Acceptor(_) | Status::Proposer(_)) | None => None,
     }
 }
 
-async fn wait_until_synced(daemons: &Daemons, id: LearnerId, slot: u64) {
+pub(crate) async fn wait_until_synced(daemons: &Daemons, id: LearnerId, slot: u64) {
     daemons
         .wait_for(&format!("{id} to have synced slot {slot}"), async |daemons| {
             learner(daemons, id).await.filter(|status| status.synced.0 >= slot)
@@ -44,7 +44,7 @@ async fn wait_until_synced(daemons: &Daemons, id: LearnerId, slot: u64) {
         .await;
 }
 
-async fn wait_for_floor(daemons: &Daemons, above: u64) {
+pub(crate) async fn wait_for_floor(daemons: &Daemons, above: u64) {
     for id in daemons.cluster.acceptors.keys().copied().collect::<Vec<AcceptorId>>() {
         daemons
             .wait_for(&format!("{id} to drop slots"), async |daemons| match daemons.status(id).await {
@@ -56,7 +56,7 @@ async fn wait_for_floor(daemons: &Daemons, above: u64) {
 }
 
 /// Until a learner is where l1 is; then their chains must be equal.
-async fn wait_until_level(daemons: &Daemons, id: LearnerId) -> LearnerStatus {
+pub(crate) async fn wait_until_level(daemons: &Daemons, id: LearnerId) -> LearnerStatus {
     daemons
         .wait_for(&format!("{id} to have applied what l1 has"), async |daemons| {
             let (one, other) = (learner(daemons, LearnerId(1)).await?, learner(daemons, id).await?);
@@ -68,7 +68,7 @@ async fn wait_until_level(daemons: &Daemons, id: LearnerId) -> LearnerStatus {
         .await
 }
 
-fn verify(daemons: &Daemons, id: LearnerId) -> (Option<i32>, String) {
+pub(crate) fn verify(daemons: &Daemons, id: LearnerId) -> (Option<i32>, String) {
     let mut verify = command("synod-learner");
     verify.args(["store", "verify"]).arg(daemons.data_dir(id));
     let output = verify.output().unwrap();
@@ -157,24 +157,4 @@ async fn an_observer_joins_by_one_command_and_counts_for_nothing() {
     assert_eq!(client.get("key-3").await.unwrap().value.as_deref(), Some(&b"value-4"[..]));
     let text = synod_client::status::status(&daemons.cluster).await.to_string();
     assert!(text.lines().any(|line| line.starts_with("l7") && line.contains("applied")), "{text}");
-}
-
-#[tokio::test]
-async fn the_engine_on_disk_goes_on_and_takes_a_snapshot_like_the_other() {
-    let mut daemons = formed("learner-on-disk").await;
-    daemons.kill(L3);
-    std::fs::remove_dir_all(daemons.data_dir(L3)).unwrap();
-    put(&daemons, 1, 60).await;
-    wait_for_floor(&daemons, 10).await;
-    daemons.start_with(L3, &["--engine", "disk"]);
-    let fetched = wait_until_level(&daemons, L3).await;
-    assert_eq!((fetched.engine.as_str(), fetched.keys), ("disk", 60));
-    assert!(daemons.log(L3).contains("installed a peer's state"), "{}", daemons.log(L3));
-    wait_until_synced(&daemons, L3, 20).await;
-    daemons.stop(L3).await;
-    daemons.start_with(L3, &["--engine", "disk"]);
-    put(&daemons, 2, 10).await;
-    wait_until_level(&daemons, L3).await;
-    let installed = daemons.log(L3).matches("installed a peer's state").count();
-    assert_eq!(installed, 1, "its own state was enough the second time");
 }

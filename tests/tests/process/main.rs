@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod command;
+mod disk_engine;
 mod full_disk;
 mod identity;
 mod learners;

@@ -32,7 +32,7 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         learner if (B::CheckpointNotSynced..=B::AnswersInDoubt).contains(&learner) => Some(
             "the learner's trials: `tests/tests/planted/{checkpoints,learners}.rs` run those; no learner here makes a checkpoint",
         ),
-        image if (B::DeletesNotCheckpointed..=B::SpillAfterCheckpoint).contains(&image) => {
+        image if (B::DeletesNotCheckpointed..=B::SnapshotsNotHeld).contains(&image) => {
             Some("the store's and the engine's trials: `tests/tests/planted/store.rs` runs those")
         }
         B::FloorOfOneReport
@@ -73,7 +73,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::DeletesNotCheckpointed
         | B::FrozenOverlayForgotten
         | B::CheckpointNotWhole
-        | B::SpillAfterCheckpoint => Some(
+        | B::SpillAfterCheckpoint
+        | B::ManifestUnchecked
+        | B::SnapshotsNotHeld => Some(
             "the store's trials: no learner here takes an image, restores a backup or has the disk engine",
         ),
         _ => None,

@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("daemon", &["protocol", "journal"]),
     ("acceptor", &["protocol", "journal", "daemon", "planted"]),
     ("proposer", &["protocol", "daemon", "planted"]),
+    ("engine", &["protocol", "store", "planted"]),
     ("learner", &["protocol", "journal", "store", "engine", "daemon", "planted"]),
     ("client", &["protocol", "planted"]),
     ("supervisor", &["protocol", "client"]),

@@ -25,6 +25,11 @@ fn s7_both_engines_come_to_the_same_through_checkpoints_and_restarts() {
 }
 
 #[test]
+fn s7_an_image_stays_as_it_was_while_tables_are_merged() {
+    trials::an_image_that_is_held();
+}
+
+#[test]
 fn i10_a_state_is_built_of_another_engines_image_and_is_none_before_its_first_checkpoint() {
     trials::built_of_an_image();
 }

@@ -21,8 +21,7 @@ pub(crate) fn take_runs() -> u64 {
     RUNS.take()
 }
 
-const SMALL: Options =
-    Options { cache_bytes: 1 << 20, memtable_bytes: 1 << 20, journal_bytes: 64 << 20, spill_bytes: 2_000 };
+const SMALL: Options = Options { cache_bytes: 1 << 20, spill_bytes: 2_000 };
 
 /// A folder of its own, empty, and gone when the test has passed.
 struct Folder(PathBuf);
@@ -103,6 +102,7 @@ impl Sides {
         let Some(image) = self.begun.take() else { return };
         let disk = self.disk.as_mut().unwrap();
         disk.storage().vault().keep(&image).unwrap();
+        disk.storage().vault().compact().unwrap();
         self.kept = image.applied();
         drop(image);
         if tell {
@@ -166,6 +166,27 @@ pub(crate) fn a_random_log(seed: u64) {
     drop(older);
     sides.restart();
     assert_equal(sides.disk.as_ref().unwrap(), &sides.memory);
+}
+
+/// An image stays as it was through many checkpoints whose tables are merged.
+pub(crate) fn an_image_that_is_held() {
+    let folder = Folder::new("held");
+    let (mut disk, mut memory) = (folder.open(), StateMachine::new(LIMITS, MemoryStorage::default()));
+    let (mut log, mut held) = (Log::new(3), Vec::new());
+    for _ in 0..20 {
+        for _ in 0..20 {
+            let (slot, value) = log.slot();
+            disk.apply(slot, &value);
+            memory.apply(slot, &value);
+        }
+        let image = disk.checkpoint();
+        disk.storage().vault().keep(&image).unwrap();
+        disk.checkpointed();
+        drop(image);
+        held.push((disk.image(), chunks(&memory.image(), 300)));
+        disk.storage().vault().compact().unwrap();
+        assert!(held.iter().all(|(image, then)| chunks(image, 300) == *then), "S7: an image has changed");
+    }
 }
 
 fn filled(name: &str, slots: u64) -> (Folder, StateMachine<MemoryStorage>) {

@@ -38,17 +38,17 @@ pub(crate) trait Keep: Send + 'static {
 
     /// Makes a checkpoint durable; blocks.
     fn keep(&mut self, job: Job<Self::Snapshot, Self::Place>) -> Result<Slot, Failed>;
+
+    /// Whatever an engine does with what it has written, when a checkpoint has been told of; blocks, and fails for good only.
+    fn tidy(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Where empty storages come from.
 pub(crate) trait Empty<S, P> {
     /// An empty storage for a peer's state, and where it lies. `unused`: the one before, if nothing has become of it.
     fn empty(&mut self, unused: Option<P>) -> Result<(S, P), String>;
-
-    /// Whether there is room for a checkpoint of so many bytes. For an engine that can't give one up that it has begun.
-    fn has_room(&self, _bytes: u64) -> bool {
-        true
-    }
 }
 
 /// The thread, as seen from the run loop.
@@ -69,7 +69,9 @@ impl<K: Keep, E> Background<K, E> {
         let (outbox, done) = channel();
         std::thread::Builder::new().name("checkpoints".into()).spawn(move || {
             while let Ok(job) = inbox.recv() {
-                if outbox.send(keep.keep(job)).is_err() {
+                let told = outbox.send(keep.keep(job)).is_ok();
+                let failed = keep.tidy().is_err_and(|why| outbox.send(Err(Failed::Fatal(why))).is_ok());
+                if failed || !told {
                     return;
                 }
             }
@@ -83,27 +85,17 @@ impl<K: Keep, E> Background<K, E> {
         S: Storage<Snapshot = K::Snapshot>,
         E: Empty<S, K::Place>,
     {
-        if self.is_busy {
-            match self.done.try_recv() {
-                Ok(done) => self.tell(role, done)?,
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => return Err(GONE.into()),
-            }
+        match self.done.try_recv() {
+            Ok(done) => self.tell(role, done)?,
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Err(GONE.into()),
         }
         if role.needs_storage() {
             let (storage, place) = self.empty.empty(self.place.take())?;
             self.place = Some(place);
             role.on_storage(storage);
         }
-        if self.is_busy || !role.is_checkpoint_due() {
-            return Ok(());
-        }
-        if self.empty.has_room(role.bytes_since_checkpoint()) {
-            self.begin(role)
-        } else {
-            role.on_no_room();
-            Ok(())
-        }
+        if self.is_busy || !role.is_checkpoint_due() { Ok(()) } else { self.begin(role) }
     }
 
     fn begin<S: Storage<Snapshot = K::Snapshot>>(&mut self, role: &mut Learner<S>) -> Result<(), String> {
@@ -136,7 +128,7 @@ impl<K: Keep, E> Background<K, E> {
         E: Empty<S, K::Place>,
     {
         self.wait(role)?;
-        if !self.is_busy && role.may_checkpoint() && self.empty.has_room(role.bytes_since_checkpoint()) {
+        if !self.is_busy && role.may_checkpoint() {
             self.begin(role)?;
             self.wait(role)?;
         }

@@ -1,4 +1,4 @@
-//! `synod-learner store verify DIR`: whether a learner's checkpoints are sound, read while the learner is down. Exit code 0: sound; 1: damaged; 2: it
+//! `synod-learner store verify DIR`: whether a learner's checkpoints, or its store on disk, are sound, read while the learner is down. Exit code 0: sound; 1: damaged; 2: it
 //! couldn't be read, for instance because its learner is running. Changes nothing.
 
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use synod_journal::directory::read_only::ReadOnly;
 use synod_learner::keeper::{KeeperError, Verified, verify};
 use synod_protocol::Cluster;
 use synod_protocol::cluster::Limits;
+
+use super::disk::Owned;
 
 /// The word that tells this command from a daemon's flags.
 pub(crate) const WORD: &str = "store";
@@ -41,7 +43,8 @@ pub(crate) fn main(arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitC
     let flags = Flags::parse_from(arguments.enumerate().filter(|(at, _)| *at != 1).map(|(_, text)| text));
     let Command::Verify { directory, cluster } = flags.command;
     match look(&directory, cluster.as_deref()) {
-        Ok(verified) => report(&directory, &verified),
+        Ok(Looked::Memory(verified)) => report(&directory, &verified),
+        Ok(Looked::Disk(owner, verified)) => report_disk(&directory, owner, &verified),
         Err(why) => {
             eprintln!("{}: {why}", directory.display());
             ExitCode::from(2)
@@ -49,7 +52,13 @@ pub(crate) fn main(arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitC
     }
 }
 
-fn look(directory: &Path, cluster: Option<&Path>) -> Result<Verified, String> {
+/// What was found, by engine.
+enum Looked {
+    Memory(Verified),
+    Disk(Owned, synod_engine::Verified),
+}
+
+fn look(directory: &Path, cluster: Option<&Path>) -> Result<Looked, String> {
     let limits = match cluster {
         None => Limits::default(),
         Some(file) => {
@@ -61,14 +70,12 @@ fn look(directory: &Path, cluster: Option<&Path>) -> Result<Verified, String> {
     if !directory.is_dir() {
         return Err("there is no such directory".into());
     }
-    let is_store = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(super::disk::STORE))
-    };
-    if std::fs::read_dir(directory).map_err(|error| error.to_string())?.any(is_store) {
-        return Err("a store of the disk engine checks itself where it is read; this looks at checkpoints of the memory engine".into());
-    }
     let disk = ReadOnly::open(directory).map_err(|error| error.to_string())?;
-    verify(disk, limits).map_err(|error| match error {
+    if let Some(owner) = super::disk::find_owner(directory)? {
+        let verified = synod_engine::verify(&owner.folder(directory));
+        return Ok(Looked::Disk(owner, verified));
+    }
+    verify(disk, limits).map(Looked::Memory).map_err(|error| match error {
         KeeperError::OtherLimits if cluster.is_none() => {
             "made under other [limits] than the usual ones: name the cluster file with --cluster".into()
         }
@@ -94,5 +101,19 @@ fn report(directory: &Path, verified: &Verified) -> ExitCode {
         ),
         None => println!("{}: no checkpoint that can be used", directory.display()),
     }
+    ExitCode::from(u8::from(!flaws.is_empty()))
+}
+
+fn report_disk(directory: &Path, owner: Owned, verified: &synod_engine::Verified) -> ExitCode {
+    let synod_engine::Verified { files, flaws } = verified;
+    let name = |name: &str| owner.folder(directory).join(name).display().to_string();
+    for (file, bytes) in files {
+        println!("{}: sound, {bytes} bytes", name(file));
+    }
+    for (file, why) in flaws {
+        println!("{}: {why}", name(file));
+    }
+    let (learner, cluster) = (owner.learner, owner.cluster);
+    println!("{}: {learner} of cluster {cluster}, kept by the disk engine", directory.display());
     ExitCode::from(u8::from(!flaws.is_empty()))
 }
