@@ -105,6 +105,7 @@ impl Ledger {
                 | Record::Opened { .. }
                 | Record::Promised { .. }
                 | Record::Truncated { .. }
+                | Record::Reached { .. }
                 | Record::Replaced { .. }
                 | Record::Entered { .. } => {}
             }

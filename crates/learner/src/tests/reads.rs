@@ -25,7 +25,7 @@ fn answer(driver: &mut Driver, acceptor: u16, round: u64, highest: u64) -> Sent 
 }
 
 pub(super) fn reply(round: u64, highest: u64) -> ToLearner {
-    let (disk, incarnations) = (DiskId(1), Incarnations::default());
+    let (disk, incarnations) = (DiskId(1).into(), Incarnations::default());
     ToLearner::QuorumReadReply { round, highest: Slot(highest), disk, incarnations }
 }
 
@@ -262,11 +262,11 @@ fn s12_an_answer_of_a_replaced_disk_is_not_counted_whenever_that_is_known() {
     let row = |disk| {
         let mut table = Incarnations::default();
         let since = Ballot { round: 3, proposer: ProposerId(1), life: 1 };
-        table.note(AcceptorId(1), Incarnation { since, disk: DiskId(disk) });
+        table.note(AcceptorId(1), Incarnation::new(since, DiskId(disk)));
         table
     };
     let told = |round, highest, disk, incarnations| {
-        let disk = DiskId(disk);
+        let disk = DiskId(disk).into();
         ToLearner::QuorumReadReply { round, highest: Slot(highest), disk, incarnations }
     };
     let mut driver = Driver::new();

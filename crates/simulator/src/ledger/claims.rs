@@ -4,7 +4,7 @@ use synod_protocol::command::{self, Outcome, Reply};
 use synod_protocol::message::{
     Accept, Chosen, Fetched, Message, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
-use synod_protocol::{AcceptorId, NodeId, Slot, Value};
+use synod_protocol::{AcceptorId, DiskAt, NodeId, Slot, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Ledger;
@@ -49,13 +49,23 @@ impl Ledger {
     fn on_sent_by_acceptor(&self, id: AcceptorId, message: &ToProposer) -> Check {
         let Some(durable) = self.durable.get(&id) else { return Ok(()) };
         let head = durable.head();
+        let has_come = |disk: DiskAt| {
+            check(head.position >= disk.position, "I4", || {
+                format!(
+                    "{id} tells that its disk has had {disk:?}, but {} records are durable",
+                    head.position
+                )
+            })
+        };
         match message {
             ToProposer::Promise(promise) => {
+                has_come(promise.disk)?;
                 check(head.promised >= promise.ballot && head.held >= promise.held, "I4", || {
                     format!("{id} promises {:?}, but {:?} is durable", promise.ballot, head.promised)
                 })
             }
             ToProposer::Accepted(accepted) => {
+                has_come(accepted.disk)?;
                 let voted = |slot| {
                     slot < head.floor || durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot)
                 };
@@ -69,12 +79,12 @@ impl Ledger {
                 })
             }
             ToProposer::Fetched(fetched) => self.on_fetched(id.into(), fetched),
+            ToProposer::Admitted(admitted) => has_come(admitted.disk),
             ToProposer::Nack { .. }
             | ToProposer::ProbeReply { .. }
             | ToProposer::Propose(_)
             | ToProposer::Subscribe { .. }
             | ToProposer::Settle { .. }
-            | ToProposer::Admitted(_)
             | ToProposer::Readmit { .. }
             | ToProposer::Status { .. } => Ok(()),
         }
