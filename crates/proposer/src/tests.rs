@@ -8,6 +8,7 @@ use synod_protocol::{ClientId, DiskId, Slot, SlotRange, Value};
 use super::*;
 
 mod leading;
+mod positions;
 mod readmission;
 mod truncation;
 

@@ -1,6 +1,6 @@
 //! S10: quorum rounds, unsettled slots, limits.
 
-use synod_protocol::{DiskId, Incarnation, Incarnations};
+use synod_protocol::{DiskAt, DiskId, Incarnation, Incarnations};
 
 use super::*;
 
@@ -255,6 +255,29 @@ fn read_replies_are_split_to_fit_frames_and_bounded_for_each_client() {
         })
         .collect();
     assert_eq!(sizes, [3, 5], "a MiB each; after six of them the client is told Busy");
+}
+
+#[test]
+fn s12_an_answer_of_a_disk_that_went_back_is_not_counted_whenever_that_is_known() {
+    let at = |records| DiskAt::new(DiskId(1), records);
+    let told = |round, records, known| {
+        let mut incarnations = Incarnations::default();
+        incarnations.reached(AcceptorId(1), at(known));
+        ToLearner::QuorumReadReply { round, highest: Slot(0), disk: at(records), incarnations }
+    };
+    let mut driver = Driver::new();
+    let round = rounds(&driver.hear(C7, reads(&[1])))[0].1;
+    driver.hear(AcceptorId(1), told(round, 450, 0));
+    driver.hear(AcceptorId(2), told(round, 0, 500));
+    for (from, records) in [(3, 0), (1, 499)] {
+        let counted = driver.hear(AcceptorId(from), told(round, records, 0));
+        assert!(answers(&counted, C7).is_empty(), "three of five, but one of them went back");
+    }
+    let again = rounds(&driver.fire(Timer::Round));
+    assert!(again.contains(&(AcceptorId(1).into(), round)), "it may only have been late: {again:?}");
+    let read = driver.hear(AcceptorId(1), told(round, 501, 0));
+    assert_eq!(answers(&read, C7).len(), 1);
+    assert!(driver.learner.incarnations().is_some_and(|known| known.get(AcceptorId(1)).is_some()));
 }
 
 #[test]
