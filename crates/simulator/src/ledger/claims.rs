@@ -4,7 +4,7 @@ use synod_protocol::command::{self, Outcome, Reply};
 use synod_protocol::message::{
     Accept, Chosen, Fetched, Message, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
-use synod_protocol::{AcceptorId, DiskAt, NodeId, Slot, Value};
+use synod_protocol::{AcceptorId, DiskAt, Incarnations, NodeId, Slot, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Ledger;
@@ -29,6 +29,7 @@ impl Ledger {
         match (from, message) {
             (NodeId::Acceptor(id), Message::Proposer(message)) => self.on_sent_by_acceptor(id, message),
             (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => self.on_accept(accept),
+            (_, Message::Acceptor(ToAcceptor::Reached { rows, .. })) => self.on_positions(from, rows),
             (_, Message::Proposer(ToProposer::Propose(propose)))
             | (NodeId::Client(_), Message::Learner(ToLearner::Forward(propose))) => {
                 self.note_proposed(&propose.commands);
@@ -88,6 +89,19 @@ impl Ledger {
             | ToProposer::Readmit { .. }
             | ToProposer::Status { .. } => Ok(()),
         }
+    }
+
+    /// S12: no disk is said to be further on than it is.
+    fn on_positions(&self, from: NodeId, rows: &Incarnations) -> Check {
+        for (acceptor, row) in rows.rows() {
+            let head = self.durable.get(&acceptor).map(|durable| durable.head());
+            let position =
+                head.filter(|head| head.formation.disk() == Some(row.disk)).map(|head| head.position);
+            check(position.is_none_or(|position| position >= row.position), "S12", || {
+                format!("{from} tells {row:?} of {acceptor}, of which {position:?} records are durable")
+            })?;
+        }
+        Ok(())
     }
 
     /// S6: the prefix that a leader states is chosen; I1: a chosen slot is proposed again with its value only.
