@@ -252,7 +252,10 @@ impl Config {
             id,
             life,
             quorums: self.quorums(),
-            learners: (0..self.configured).map(|more| LearnerId(LISTENER.0 + more)).collect(),
+            learners: match self.learners {
+                0 => (0..self.configured).map(|more| LearnerId(LISTENER.0 + more)).collect(),
+                learners => (1..=learners).map(LearnerId).collect(),
+            },
             tuning: self.tuning.clone(),
         }
     }
