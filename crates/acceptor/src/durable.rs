@@ -57,6 +57,11 @@ pub enum Record {
         /// The ballot, the acceptor, its new disk; like a vote, it raises the promise.
         admit: Admit,
     },
+    /// Other acceptors' disks have come so far (S12).
+    Reached {
+        /// Rows that take disks further than was known.
+        rows: Incarnations,
+    },
     /// This disk replaces a lost one, and waits (S12).
     Replaced {
         /// This acceptor's disk.
@@ -80,6 +85,7 @@ impl Payload for Record {
             | Record::Promised { .. }
             | Record::Truncated { .. }
             | Record::Readmitted { .. }
+            | Record::Reached { .. }
             | Record::Replaced { .. }
             | Record::Entered { .. } => {}
         }
@@ -93,6 +99,7 @@ impl Payload for Record {
             | Record::Promised { .. }
             | Record::Truncated { .. }
             | Record::Readmitted { .. }
+            | Record::Reached { .. }
             | Record::Replaced { .. }
             | Record::Entered { .. } => {}
         }
@@ -106,7 +113,7 @@ pub struct Head {
     pub acceptor: AcceptorId,
     /// Identity (S12); changes twice in a disk's life.
     pub formation: Formation,
-    /// Which disks were replaced (S12); rows are only added, or give way to newer ones.
+    /// Which disks count, and how far others' have come (S12); rows are only added, taken further, or give way to newer ones.
     pub incarnations: Incarnations,
     /// No lower ballot is answered with a promise or a vote; never falls.
     pub promised: Ballot,
@@ -172,6 +179,7 @@ impl Head {
                 self.highest = self.highest.max(floor.previous());
             }
             Record::Readmitted { admit } => self.readmitted(admit),
+            Record::Reached { rows } => self.reached(rows),
             Record::Replaced { disk } => {
                 assert!(self.formation == Formation::Empty, "S12: replaces a disk, was {:?}", self.formation);
                 self.formation = Formation::Replaced { disk: *disk };
@@ -363,6 +371,7 @@ impl Durable {
             | Record::Opened { .. }
             | Record::Promised { .. }
             | Record::Readmitted { .. }
+            | Record::Reached { .. }
             | Record::Replaced { .. }
             | Record::Entered { .. } => {}
         }

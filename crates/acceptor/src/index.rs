@@ -47,6 +47,7 @@ impl Index {
             | Record::Opened { .. }
             | Record::Promised { .. }
             | Record::Readmitted { .. }
+            | Record::Reached { .. }
             | Record::Replaced { .. }
             | Record::Entered { .. } => {}
         }

@@ -11,6 +11,7 @@ mod formation;
 mod index;
 pub mod inspect;
 pub mod keeper;
+mod reached;
 mod readmission;
 mod replay;
 mod room;
@@ -26,7 +27,7 @@ use synod_protocol::message::{
     Accept, Accepted, AcceptorStatus, Formation, Status, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::role::{Delay, Effects, Misdirected, Role};
-use synod_protocol::{AcceptorId, Ballot, DiskId, NodeId, ProposerId, Slot, SlotRange};
+use synod_protocol::{AcceptorId, Ballot, DiskAt, DiskId, NodeId, ProposerId, Slot, SlotRange};
 use tracing::{debug, error, info, warn};
 
 pub use durable::{Durable, Head, Record};
@@ -112,6 +113,7 @@ impl Acceptor {
         let forgotten = match record {
             Record::Promised { .. } => synod_planted::is(Bug::PromiseNotPersisted),
             Record::Voted { .. } => synod_planted::is(Bug::VoteNotPersisted),
+            Record::Reached { .. } => synod_planted::is(Bug::PositionsNotRecorded),
             Record::Prepared { .. }
             | Record::Opened { .. }
             | Record::Truncated { .. }
@@ -124,9 +126,10 @@ impl Acceptor {
         }
     }
 
-    /// The disk that it speaks of; only asked once it has one.
-    fn disk(&self) -> DiskId {
-        self.durable.head().formation.disk().unwrap_or(DiskId(0))
+    /// The disk that it speaks of, and how far that will have come when this batch is durable; only asked once it has one.
+    fn disk(&self) -> DiskAt {
+        let Head { formation, position, .. } = self.durable.head();
+        DiskAt::new(formation.disk().unwrap_or(DiskId(0)), *position)
     }
 
     fn on_prepare(&mut self, from: ProposerId, ballot: Ballot, after: Slot, effects: &mut Out) {
@@ -274,6 +277,10 @@ impl Acceptor {
                 own_ballot(from, admit.ballot)?;
                 self.on_admit(from, admit, effects)?;
             }
+            (ToAcceptor::Reached { ballot, rows }, NodeId::Proposer(from)) => {
+                own_ballot(from, ballot)?;
+                self.on_reached(from, ballot, &rows, effects);
+            }
             (ToAcceptor::Probe { probe }, NodeId::Proposer(from)) => self.on_probe(from, probe, effects),
             (ToAcceptor::QuorumRead { round }, NodeId::Learner(from)) => {
                 self.on_quorum_read(from, round, effects)
@@ -293,6 +300,7 @@ impl Acceptor {
                 | ToAcceptor::QuorumRead { .. }
                 | ToAcceptor::Fetch(_)
                 | ToAcceptor::Admit(_)
+                | ToAcceptor::Reached { .. }
                 | ToAcceptor::Form { .. }
                 | ToAcceptor::Status { .. },
                 from,
@@ -373,6 +381,7 @@ impl Role for Acceptor {
         Standing {
             cluster: self.durable.cluster(),
             incarnation: self.durable.head().formation.disk().map_or(0, |disk| disk.0),
+            since: self.durable.head().since(),
             position: self.durable.head().position,
         }
     }

@@ -102,7 +102,7 @@ impl Head {
         if !synod_planted::is(Bug::ReadmittedRaisesNoPromise) {
             self.promised = self.promised.max(ballot);
         }
-        self.incarnations.note(acceptor, Incarnation { since: ballot, disk });
+        self.incarnations.note(acceptor, Incarnation::new(ballot, disk));
     }
 
     pub(crate) fn enter(&mut self, admission: &Admission, cluster: ClusterId) {

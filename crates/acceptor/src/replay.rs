@@ -137,6 +137,7 @@ fn check_head(durable: &Durable, head: &Head) -> Result<(), ForeignJournal> {
         || head.promised < replayed.promised
         || head.held < replayed.held
         || head.floor < replayed.floor
+        || !head.incarnations.raised_by(&replayed.incarnations).is_empty()
         || head.acceptor != replayed.acceptor;
     if fell {
         return Err(ForeignJournal::HeadBehind(head.acceptor));

@@ -1,12 +1,13 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
+mod reached;
 mod readmission;
 
 use bytes::Bytes;
 use synod_protocol::message::{Fetch, FormStep, Message, Promise};
 use synod_protocol::role::{Persist, Released};
 use synod_protocol::value::Entry;
-use synod_protocol::{ClientId, DiskId, LearnerId, Value};
+use synod_protocol::{ClientId, DiskId, Incarnations, LearnerId, Value};
 
 use super::*;
 
@@ -366,6 +367,8 @@ fn misdirected_messages_are_refused_and_change_nothing() {
         (P1, accept(1, 1, 0, &[(0, "slot zero")])),
         (ADMIN, accept(1, 1, 0, &[])),
         (P1, ToAcceptor::QuorumRead { round: 1 }),
+        (P2, ToAcceptor::Reached { ballot: ballot(1, 1), rows: Incarnations::default() }),
+        (L1, ToAcceptor::Reached { ballot: ballot(1, 1), rows: Incarnations::default() }),
         (L1, ToAcceptor::Probe { probe: 1 }),
         (P1, ToAcceptor::Form { request: 1, step: FormStep::Query }),
         (P1, ToAcceptor::Status { request: 1 }),

@@ -82,10 +82,10 @@ pub(crate) async fn keep_connected<M: Payload>(
 
 /// One attempt; returns a link that may be used at once.
 async fn connect(door: &Door, to: NodeId, address: &str) -> Result<Link, Trouble> {
-    let is_acceptor = matches!(to, NodeId::Acceptor(_));
-    if !is_acceptor {
-        // Proposers and learners can't prove a cluster: only acceptors do.
-        adopted(door).await;
+    match to {
+        NodeId::Acceptor(acceptor) => door.dials(acceptor),
+        // They can't prove a cluster: only acceptors do.
+        NodeId::Proposer(_) | NodeId::Learner(_) | NodeId::Client(_) => adopted(door).await,
     }
     let link = link::dial(address, door.own(), to, door.hello_timeout()).await.map_err(Trouble::new)?;
     let NodeId::Acceptor(acceptor) = to else {
@@ -113,7 +113,7 @@ async fn connect(door: &Door, to: NodeId, address: &str) -> Result<Link, Trouble
             });
             Err(stop(door, to, address, link, refused).await)
         }
-        Heard::Replaced(Incarnation { since, disk: by }) => {
+        Heard::Replaced(Incarnation { since, disk: by, .. }) => {
             let Standing { cluster, incarnation: disk, .. } = link.hello.standing;
             let refused =
                 cluster.map(|cluster| Refused::Replaced { refused_by: door.node, cluster, disk, by, since });

@@ -73,7 +73,7 @@ impl Door {
         self.state().standing = standing;
     }
 
-    /// Notes which acceptors' disks were replaced, as the role knows.
+    /// Notes which acceptors' disks count, and how far they have come, as the role knows.
     pub(crate) fn note_incarnations(&self, incarnations: &Incarnations) {
         self.state().identity.note(incarnations);
     }
@@ -100,6 +100,11 @@ impl Door {
     /// The cluster adopted, once there is one.
     pub(crate) fn adopted(&self) -> watch::Receiver<Option<ClusterId>> {
         self.adopted.subscribe()
+    }
+
+    /// An acceptor is about to be dialed.
+    pub(crate) fn dials(&self, acceptor: AcceptorId) {
+        self.state().identity.dials(acceptor);
     }
 
     /// Weighs an acceptor's hello.

@@ -3,12 +3,12 @@
 //! Proposers and learners keep nothing on disk, so they *adopt* a cluster once a Phase-1 quorum of distinct acceptors has
 //! told the same id; until then they take part in nothing. A Phase-1 quorum, because it is what they need to do anything at
 //! all, and because two formations of the same acceptors can't both have one per majority. The highest journal position told by
-//! each incarnation of an acceptor is remembered: a lower one in a later hello is a disk that was rolled back.
+//! each incarnation of an acceptor, by itself or by others, is remembered: a lower one in a later hello is a disk that was rolled back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use synod_protocol::hello::Standing;
-use synod_protocol::{AcceptorId, ClusterId, DiskId, Incarnation, Incarnations, QuorumSystem};
+use synod_protocol::{AcceptorId, ClusterId, DiskAt, DiskId, Incarnation, Incarnations, QuorumSystem};
 
 /// What follows from an acceptor's hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) struct Identity {
     told: BTreeMap<AcceptorId, ClusterId>,
     /// What was seen of each incarnation's journal.
     seen: BTreeMap<(AcceptorId, u64), Seen>,
-    /// Which disks were replaced, as the role knows.
+    /// Which disks count, and how far they have come, as the role knows.
     incarnations: Incarnations,
 }
 
@@ -65,16 +65,26 @@ impl Identity {
         self.adopted
     }
 
-    /// Notes which disks were replaced.
+    /// Notes which disks count, and how far they have come.
     pub(crate) fn note(&mut self, incarnations: &Incarnations) {
         if self.incarnations != *incarnations {
             self.incarnations = incarnations.clone();
         }
     }
 
+    /// To be called before `acceptor` is dialed: what is known by then of its disk's position holds for the hello that comes of it. What
+    /// becomes known between may be true only after that hello was sent.
+    pub(crate) fn dials(&mut self, acceptor: AcceptorId) {
+        if let Some(row) = self.incarnations.get(acceptor) {
+            let seen = self.seen.entry((acceptor, row.disk.0)).or_default();
+            let at = DiskAt { id: row.disk, position: seen.highest };
+            seen.highest = self.incarnations.went_back(acceptor, at).unwrap_or(seen.highest);
+        }
+    }
+
     /// Weighs the hello of `acceptor`, which belongs to the cluster file.
     pub(crate) fn heard(&mut self, acceptor: AcceptorId, standing: Standing) -> Heard {
-        let Standing { cluster, incarnation, position } = standing;
+        let Standing { cluster, incarnation, since, position } = standing;
         let seen = self.seen.entry((acceptor, incarnation)).or_default();
         if position < seen.highest {
             seen.back_to.get_or_insert(position);
@@ -84,7 +94,8 @@ impl Identity {
         }
         seen.highest = position;
         if let Some(row) = self.incarnations.get(acceptor)
-            && self.incarnations.is_older(acceptor, DiskId(incarnation))
+            && row.disk != DiskId(incarnation)
+            && row.since >= since
             && cluster.is_some()
         {
             self.told.remove(&acceptor);
@@ -122,7 +133,7 @@ mod tests {
     }
 
     fn told(cluster: Option<u128>, incarnation: u64, position: u64) -> Standing {
-        Standing { cluster: cluster.map(ClusterId), incarnation, position }
+        Standing { cluster: cluster.map(ClusterId), incarnation, position, ..Standing::default() }
     }
 
     #[test]
@@ -156,7 +167,7 @@ mod tests {
         use synod_protocol::{Ballot, ProposerId};
         let mut identity = identity(3);
         let since = Ballot { round: 4, proposer: ProposerId(1), life: 1 };
-        let row = Incarnation { since, disk: DiskId(6) };
+        let row = Incarnation::new(since, DiskId(6));
         let mut table = Incarnations::default();
         table.note(AcceptorId(1), row);
         assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 5, 1)), Heard::Waiting, "not known yet");
@@ -166,6 +177,45 @@ mod tests {
         assert_eq!(identity.heard(AcceptorId(1), told(None, 0, 0)), Heard::NotFormed, "an empty one waits");
         assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 6, 1)), Heard::Adopted(ClusterId(7)));
         assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 5, 9)), Heard::Replaced(row), "for good");
+    }
+
+    /// Found while positions were built: a process that knew of one readmission and not of the next told the newest disk to stop.
+    #[test]
+    fn s12_a_disk_that_was_readmitted_later_than_is_known_here_is_a_member() {
+        use synod_protocol::{Ballot, ProposerId};
+        let since = |round| Ballot { round, proposer: ProposerId(1), life: 1 };
+        let mut identity = identity(1);
+        let mut table = Incarnations::default();
+        table.note(AcceptorId(1), Incarnation::new(since(4), DiskId(6)));
+        identity.note(&table);
+        let newer = Standing { since: since(5), ..told(Some(7), 8, 1) };
+        assert_eq!(identity.heard(AcceptorId(1), newer), Heard::Adopted(ClusterId(7)));
+        let older = Standing { since: since(3), ..told(Some(7), 5, 1) };
+        assert!(matches!(identity.heard(AcceptorId(1), older), Heard::Replaced(_)));
+    }
+
+    #[test]
+    fn s12_a_position_that_others_remember_holds_for_hellos_dialed_for_since() {
+        let mut identity = identity(1);
+        let mut table = Incarnations::default();
+        table.reached(AcceptorId(1), DiskAt { id: DiskId(5), position: 300 });
+        assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 5, 210)), Heard::Adopted(ClusterId(7)));
+        identity.dials(AcceptorId(1));
+        identity.note(&table);
+        assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 5, 290)), Heard::Member, "sent before");
+        for _ in 0..2 {
+            identity.dials(AcceptorId(1));
+            assert_eq!(identity.heard(AcceptorId(1), told(Some(7), 5, 340)), Heard::Member);
+        }
+        assert_eq!(
+            identity.heard(AcceptorId(1), told(Some(7), 6, 1)),
+            Heard::Replaced(table.get(AcceptorId(1)).unwrap())
+        );
+        let mut other = Identity::new(identity.quorums.clone());
+        other.note(&table);
+        other.dials(AcceptorId(1));
+        let back = Heard::RolledBack { from: 300, to: 299 };
+        assert_eq!(other.heard(AcceptorId(1), told(Some(7), 5, 299)), back);
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl World {
         Own {
             node: node.into(),
             parameters: self.cluster.parameters_hash(),
-            standing: Standing { cluster: cluster.map(ClusterId), incarnation: 0, position: 0 },
+            standing: Standing { cluster: cluster.map(ClusterId), ..Standing::default() },
         }
     }
 
@@ -188,7 +188,12 @@ impl World {
 
     /// An acceptor of cluster 7 that answers ([`answers`]).
     fn acceptor(&mut self, id: u16, disk: Disk) -> Running<ToAcceptor> {
-        let standing = Standing { cluster: Some(ClusterId(7)), incarnation: id.into(), position: 1 };
+        let standing = Standing {
+            cluster: Some(ClusterId(7)),
+            incarnation: id.into(),
+            position: 1,
+            ..Standing::default()
+        };
         self.run(
             AcceptorId(id),
             ToyPlan { standing, on_message: Box::new(answers), ..ToyPlan::default() },
@@ -286,6 +291,6 @@ const A1: AcceptorId = AcceptorId(1);
 const L1: LearnerId = LearnerId(1);
 
 fn quorum_read_reply(round: u64) -> ToLearner {
-    let (disk, incarnations) = (DiskId(1), Incarnations::default());
+    let (disk, incarnations) = (DiskId(1).into(), Incarnations::default());
     ToLearner::QuorumReadReply { round, highest: Slot(round), disk, incarnations }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use synod_planted::Bug;
-use synod_protocol::{AcceptorId, ClientId, DiskId, Incarnations, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, ClientId, DiskAt, Incarnations, QuorumSystem, Slot};
 
 /// A linearizable read that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +27,7 @@ struct Round {
     /// Reads that had arrived before it began.
     reads: Vec<Waiting>,
     /// What each acceptor told: its disk, and the highest slot.
-    answers: BTreeMap<AcceptorId, (DiskId, Slot)>,
+    answers: BTreeMap<AcceptorId, (DiskAt, Slot)>,
 }
 
 /// An acceptor's answer to a round.
@@ -38,8 +38,8 @@ pub(crate) struct Answer {
     /// The highest slot that it voted on.
     pub(crate) highest: Slot,
     /// Its disk.
-    pub(crate) disk: DiskId,
-    /// Which disks were replaced, as far as it knows.
+    pub(crate) disk: DiskAt,
+    /// Which disks count, and how far they have come, as far as it knows.
     pub(crate) incarnations: Incarnations,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Reads {
     /// Number of the last round.
     round: u64,
     in_flight: Option<Round>,
-    /// Which disks were replaced (S12), as answers have told.
+    /// Which disks count, and how far they have come (S12), as answers have told.
     incarnations: Incarnations,
     /// Reads whose round is over, by the slot they wait for.
     unsettled: BTreeMap<Slot, Vec<Waiting>>,
@@ -120,12 +120,13 @@ impl Reads {
         self.in_flight.as_ref().map(|_| self.round)
     }
 
-    /// Which disks were replaced, as answers have told.
+    /// Which disks count, and how far they have come, as answers have told.
     pub(crate) fn incarnations(&self) -> &Incarnations {
         &self.incarnations
     }
 
-    /// Counts an answer; false if it is none to the round in flight, was counted before, or comes from a disk that was replaced (S12).
+    /// Counts an answer; false if it is none to the round in flight, was counted before, or comes from a disk that was replaced or
+    /// went back (S12). It may also be late, if the others' answers tell a position that its disk has reached since: it is asked again.
     pub(crate) fn answer(&mut self, answer: Answer, quorums: &QuorumSystem) -> bool {
         let Answer { from, round, highest, disk, incarnations } = answer;
         self.incarnations.merge(&incarnations);
@@ -133,7 +134,7 @@ impl Reads {
         let is_older =
             |acceptor, disk| known.is_older(acceptor, disk) && !synod_planted::is(Bug::OlderReadReplyCounts);
         let Some(current) = self.in_flight.as_mut().filter(|_| round == self.round) else { return false };
-        // Whoever was counted before its disk was known to be replaced is counted no more.
+        // Whoever was counted before its disk was known to be older is counted no more.
         current.answers.retain(|acceptor, (disk, _)| !is_older(*acceptor, *disk));
         let mut tally = quorums.phase1_tally();
         for acceptor in current.answers.keys() {

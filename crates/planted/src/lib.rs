@@ -99,6 +99,13 @@ bugs! {
     OlderPromiseCounts: "older-promise-counts", "Phase 1 counts promises of disks that were replaced.";
     OlderReadReplyCounts: "older-read-reply-counts", "A quorum read counts answers of disks that were replaced.";
     OlderVoteCounts: "older-vote-counts", "A leader counts votes of disks that were replaced.";
+    PositionRoundedUp: "position-rounded-up", "An acceptor tells a position that its disk hasn't reached yet.";
+    PositionIgnored: "position-ignored", "A disk that went back to before a position it is known to have reached counts.";
+    PositionOfReplacedDisk: "position-of-replaced-disk", "A readmitted disk is held to the positions of the one it replaces.";
+    PositionsNotTold: "positions-not-told", "A leader keeps to itself how far disks have come.";
+    PositionsOfAnyBallot: "positions-of-any-ballot", "An acceptor records positions told at a ballot other than the one it has promised.";
+    PositionsNotRecorded: "positions-not-recorded", "An acceptor takes in how far other disks have come without a record of it.";
+    PositionsNotInHeads: "positions-not-in-heads", "The heads of new segments leave out how far other disks have come.";
     SyncSkipped: "sync-skipped", "The journal answers before its sync.";
     FailedSyncRetried: "failed-sync-retried", "The journal tries a failed sync again and goes on.";
     DamageTakenForEnd: "damage-taken-for-end", "Recovery takes damage in the middle of the journal for its end.";

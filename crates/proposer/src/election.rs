@@ -99,6 +99,10 @@ impl Proposer {
         let Phase::Preparing(preparing) = &self.phase else { return };
         for acceptor in self.config.quorums.acceptors() {
             if let Some(after) = preparing.wanted(acceptor) {
+                // First of all a disk that went back is to hear of it.
+                if let Some(rows) = preparing.positions() {
+                    effects.send(acceptor, ToAcceptor::Reached { ballot: preparing.ballot, rows });
+                }
                 effects.send(acceptor, ToAcceptor::Prepare { ballot: preparing.ballot, after });
             }
         }
@@ -116,7 +120,7 @@ impl Proposer {
         effects.set_timer(Timer::PrepareTimeout, Delay::exactly(self.config.tuning.election_timeout_ms));
         self.incarnations.merge(&promise.incarnations);
         match preparing.take(from, promise, &self.config.quorums) {
-            Step::Older => ignore_stale(from, "a promise on a disk that was replaced (S12)"),
+            Step::Older => self.ignore_older_promise(from, effects),
             Step::AskAgain => self.ask_for_promises(effects),
             Step::AskMore(after) => effects.send(from, ToAcceptor::Prepare { ballot, after }),
             Step::Gap(after) => {
@@ -125,6 +129,15 @@ impl Proposer {
             }
             Step::Waiting => {}
             Step::Done(found) => self.lead(ballot, *found, effects),
+        }
+    }
+
+    /// S12: the disk was replaced, or went back; in that case it is to stop.
+    fn ignore_older_promise(&self, from: AcceptorId, effects: &mut Out) {
+        let Phase::Preparing(preparing) = &self.phase else { return };
+        ignore_stale(from, "a promise on a disk that was replaced, or went back (S12)");
+        if let Some(rows) = preparing.positions() {
+            effects.send(from, ToAcceptor::Reached { ballot: preparing.ballot, rows });
         }
     }
 

@@ -10,7 +10,7 @@ use synod_planted::Bug;
 use synod_protocol::message::{Accept, Accepted, Chosen, Fetch, ToAcceptor, ToLearner};
 use synod_protocol::tuning::Tuning;
 use synod_protocol::value::Entry;
-use synod_protocol::{AcceptorId, Ballot, DiskId, Incarnations, LearnerId, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, Ballot, DiskAt, Incarnations, LearnerId, QuorumSystem, Slot};
 use tracing::{debug, info};
 
 use crate::floor::Reports;
@@ -34,8 +34,10 @@ pub struct Leading {
     pub healing: Healing,
     /// The readmission that this ballot was begun for.
     pub readmitting: Option<Readmitting>,
-    /// Which disks were replaced, as Phase 1 found: their votes don't count (S12).
+    /// Which disks count, and how far they had come, as Phase 1 found: votes of older ones don't count (S12).
     incarnations: Incarnations,
+    /// The same, with how far they have come since: to be told, and not to be held against anyone in this ballot.
+    known: Incarnations,
     /// Acceptors that have answered in this ballot since the last check.
     heard: BTreeSet<AcceptorId>,
     /// Acceptors that had answered in the period before the last check.
@@ -77,6 +79,7 @@ impl Leading {
             readmitting: replacement.map(|replacement| Readmitting::new(ballot, replacement, &found)),
             pipeline: Pipeline::new(found.inheritance),
             healing: Healing::default(),
+            known: incarnations.clone(),
             incarnations,
             heard: BTreeSet::new(),
             heard_before: BTreeSet::new(),
@@ -95,12 +98,17 @@ impl Leading {
         &self.incarnations
     }
 
-    /// Whether `disk` was replaced as the disk of `acceptor`, as Phase 1 found (S12).
-    pub fn is_older(&self, acceptor: AcceptorId, disk: DiskId) -> bool {
+    /// Whether `disk` was replaced as the disk of `acceptor`, or went back, as Phase 1 found (S12).
+    pub fn is_older(&self, acceptor: AcceptorId, disk: DiskAt) -> bool {
         let readmitted = self.readmitting.as_ref().is_some_and(|now| now.replacement().acceptor == acceptor);
         let counted_by_mistake = synod_planted::is(Bug::OlderVoteCounts)
             || (synod_planted::is(Bug::ReadmissionUnseated) && readmitted);
         self.incarnations.is_older(acceptor, disk) && !counted_by_mistake
+    }
+
+    /// Takes in how far an acceptor's disk has come; what is known of all of them, if that is news.
+    pub fn reached(&mut self, from: AcceptorId, disk: DiskAt) -> Option<&Incarnations> {
+        (!self.is_older(from, disk) && self.known.reached(from, disk)).then_some(&self.known)
     }
 
     /// Votes, or an answer to a heartbeat, of this ballot.
@@ -112,7 +120,10 @@ impl Leading {
         tuning: &Tuning,
     ) {
         if self.is_older(from, accepted.disk) {
-            return ignore_stale(from, "votes on a disk that was replaced (S12: they don't count)");
+            return ignore_stale(
+                from,
+                "votes on a disk that was replaced, or went back (S12: they don't count)",
+            );
         }
         self.heard.insert(from);
         self.healing.note_held(from, accepted.held);
@@ -172,6 +183,12 @@ impl Leading {
     /// Tells acceptors and learners that this ballot's leader is alive, and how far the chosen prefix is.
     pub fn heartbeat(&mut self, learners: &BTreeSet<LearnerId>, quorums: &QuorumSystem, effects: &mut Out) {
         self.state_to_all(&[], quorums, effects);
+        let rows = self.known.with_positions();
+        if !rows.is_empty() && !synod_planted::is(Bug::PositionsNotTold) {
+            for acceptor in quorums.acceptors() {
+                effects.send(acceptor, ToAcceptor::Reached { ballot: self.ballot, rows: rows.clone() });
+            }
+        }
         for learner in learners {
             effects.send(*learner, ToLearner::Chosen(self.chosen_from(self.pipeline.chosen().next(), 0)));
         }

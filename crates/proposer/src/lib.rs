@@ -106,7 +106,7 @@ pub struct Proposer {
     learners: BTreeSet<LearnerId>,
     /// What the configured learners have synced and pinned.
     reports: Reports,
-    /// Which disks were replaced (S12), as promises have told in this life.
+    /// Which disks were replaced, and how far disks have come (S12), as promises and votes have told in this life.
     incarnations: Incarnations,
     /// The disk that the current ballot was begun to readmit.
     replacement: Option<Replacement>,
@@ -201,6 +201,10 @@ impl Proposer {
                 if leading.ballot == accepted.ballot || synod_planted::is(Bug::AcksOfTwoBallotsMixed) =>
             {
                 leading.on_accepted(from, accepted, &self.config.quorums, &self.config.tuning);
+                if let Some(known) = leading.reached(from, accepted.disk) {
+                    let raised = self.incarnations.raised_by(known);
+                    self.incarnations.merge(&raised);
+                }
             }
             Phase::Probing(_) | Phase::Preparing(_) | Phase::Leading(_) => {
                 ignore_stale(from, "votes of another ballot (S6: they never count)");

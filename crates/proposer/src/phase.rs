@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use synod_planted::Bug;
 use synod_protocol::message::Promise;
-use synod_protocol::{AcceptorId, Ballot, DiskId, Incarnations, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, Ballot, DiskAt, Incarnations, QuorumSystem, Slot};
 
 use crate::safe_value::{Inheritance, Report, inherit};
 
@@ -91,7 +91,7 @@ pub struct Found {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Progress {
-    disk: DiskId,
+    disk: DiskAt,
     report: Report,
     /// Every vote above the report's held prefix and up to here has been told, but for slots known chosen by others' reports.
     covered: Slot,
@@ -108,9 +108,9 @@ pub enum Step {
     Waiting,
     /// A Phase-1 quorum is complete.
     Done(Box<Found>),
-    /// This acceptor's disk was replaced since: it isn't counted (S12).
+    /// This acceptor's disk was replaced since, or went back: it isn't counted (S12).
     Older,
-    /// Another acceptor's disk, whose promise was counted, turns out to be replaced: everybody must be asked again.
+    /// Another acceptor's disk, whose promise was counted, turns out to be older: everybody must be asked again.
     AskAgain,
     /// A chunk that leaves a gap (an earlier one was lost): dropped; ask again from this slot.
     Gap(Slot),
@@ -120,6 +120,11 @@ impl Preparing {
     /// Phase 1 of `ballot`, before any promise.
     pub fn new(ballot: Ballot, incarnations: Incarnations) -> Preparing {
         Preparing { ballot, incarnations, reports: BTreeMap::new() }
+    }
+
+    /// How far disks have come, to be told where promises are asked for; nothing if nothing is known.
+    pub fn positions(&self) -> Option<Incarnations> {
+        Some(self.incarnations.with_positions()).filter(|rows| !rows.is_empty())
     }
 
     /// The slot above which the next chunk of `acceptor` is wanted; nothing when it is complete.
@@ -162,7 +167,7 @@ impl Preparing {
         self.finish(quorums).map_or(Step::Waiting, |found| Step::Done(Box::new(found)))
     }
 
-    /// Takes in what the sender knows of replaced disks; what follows for this promise, if it can't just be counted (S12).
+    /// Takes in what the sender knows of disks; what follows for this promise, if it can't just be counted (S12).
     fn weigh_disk(&mut self, from: AcceptorId, promise: &Promise) -> Option<Step> {
         if synod_planted::is(Bug::OlderPromiseCounts) {
             return None;
@@ -171,7 +176,7 @@ impl Preparing {
         let incarnations = &self.incarnations;
         let older = |acceptor: &AcceptorId, progress: &Progress| {
             incarnations.is_older(*acceptor, progress.disk)
-                || (*acceptor == from && progress.disk != promise.disk)
+                || (*acceptor == from && progress.disk.id != promise.disk.id)
         };
         if self.incarnations.is_older(from, promise.disk) {
             Some(Step::Older)
@@ -212,7 +217,7 @@ impl Preparing {
 mod tests {
     use super::*;
     use synod_protocol::message::Vote;
-    use synod_protocol::{ProposerId, Value};
+    use synod_protocol::{DiskId, ProposerId, Value};
 
     fn quorums() -> QuorumSystem {
         QuorumSystem::majority((1..=3).map(AcceptorId)).unwrap()
@@ -234,7 +239,7 @@ mod tests {
         let upto = Slot(slots.last().copied().unwrap_or(after));
         Promise {
             ballot: ballot(2),
-            disk: DiskId(1),
+            disk: DiskId(1).into(),
             incarnations: Incarnations::default(),
             floor: Slot(1),
             held: Slot(held),

@@ -40,7 +40,7 @@ pub struct Replacement {
 impl Replacement {
     /// What is known in a ballot that readmits it, from the start.
     pub fn seat(self, ballot: Ballot, mut known: Incarnations) -> Incarnations {
-        known.note(self.acceptor, Incarnation { since: ballot, disk: self.disk });
+        known.note(self.acceptor, Incarnation::new(ballot, self.disk));
         known
     }
 }

@@ -8,6 +8,7 @@ use synod_protocol::{ClientId, DiskId, Slot, SlotRange, Value};
 use super::*;
 
 mod leading;
+mod positions;
 mod readmission;
 mod truncation;
 
@@ -113,7 +114,7 @@ impl World {
 fn promise(ballot: Ballot, held: u64, votes: &[Vote]) -> ToProposer {
     ToProposer::Promise(Promise {
         ballot,
-        disk: DISK,
+        disk: DISK.into(),
         incarnations: Incarnations::default(),
         floor: Slot(1),
         held: Slot(held),
@@ -129,7 +130,7 @@ fn accepted(ballot: Ballot, slots: &[u64], held: u64) -> ToProposer {
     slots.iter().for_each(|slot| SlotRange::push(&mut ranges, Slot(*slot)));
     ToProposer::Accepted(Accepted {
         ballot,
-        disk: DISK,
+        disk: DISK.into(),
         slots: ranges,
         held: Slot(held),
         floor: Slot::FIRST,

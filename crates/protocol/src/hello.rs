@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Ballot, ClusterId, DiskId, NodeId};
 
 /// Version of the protocol: of every message and of this hello.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What a process says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,7 +30,9 @@ pub struct Standing {
     pub cluster: Option<ClusterId>,
     /// An acceptor's disk; 0 for others.
     pub incarnation: u64,
-    /// An acceptor's synced journal position, in batches; 0 for others.
+    /// The ballot of the readmission that let an acceptor's disk in; none for a disk as formed, and for others.
+    pub since: Ballot,
+    /// An acceptor's synced journal position, in records; 0 for others.
     pub position: u64,
 }
 
@@ -188,7 +190,7 @@ mod tests {
             from: ProposerId(1).into(),
             to: AcceptorId(2).into(),
             parameters: 77,
-            standing: Standing { cluster: Some(ClusterId(5)), incarnation: 0, position: 0 },
+            standing: Standing { cluster: Some(ClusterId(5)), ..Standing::default() },
         }
     }
 

@@ -103,6 +103,12 @@ pub struct Ballot {
     pub life: u64,
 }
 
+impl Default for Ballot {
+    fn default() -> Ballot {
+        Ballot::NONE
+    }
+}
+
 impl Ballot {
     /// Below every ballot: what an acceptor that never promised reports.
     pub const NONE: Ballot = Ballot { round: 0, proposer: ProposerId(0), life: 0 };

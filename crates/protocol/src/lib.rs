@@ -37,6 +37,6 @@ pub use cluster::Cluster;
 pub use ids::{
     AcceptorId, Ballot, ClientId, ClusterId, DiskId, LearnerId, NodeId, ProposerId, Revision, Slot, SlotRange,
 };
-pub use incarnations::{Incarnation, Incarnations};
+pub use incarnations::{DiskAt, Incarnation, Incarnations};
 pub use quorum::{QuorumSystem, Tally};
 pub use value::Value;

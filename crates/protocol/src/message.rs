@@ -2,7 +2,7 @@
 //!
 //! | to | messages |
 //! |---|---|
-//! | acceptor | Prepare, Accept, Probe, QuorumRead, Fetch, Admit, Form, Status |
+//! | acceptor | Prepare, Accept, Probe, QuorumRead, Fetch, Admit, Reached, Form, Status |
 //! | proposer | Promise, Nack, Accepted, ProbeReply, Fetched, Propose, Subscribe, Settle, Admitted, Readmit, Status |
 //! | learner | Chosen, Fetched, QuorumReadReply, Refused, Fetch, SnapshotFetch, SnapshotChunk, NoSnapshot, Chains, Attach, Read, Forward, Status |
 //! | client | Opened, Attached, Replies, ReadReplies, Refused, SnapshotChunk, NoSnapshot, Formed, Readmission, Status |
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Opened, Record, Reply, SessionId};
 use crate::ids::{AcceptorId, Ballot, DiskId, ProposerId, Slot};
-use crate::incarnations::Incarnations;
+use crate::incarnations::{DiskAt, Incarnations};
 use crate::value::{Entry, Value};
 
 pub use address::{Address, Message};
@@ -57,6 +57,13 @@ pub enum ToAcceptor {
     Fetch(Fetch),
     /// Another acceptor's disk was replaced: record it (S12).
     Admit(Admit),
+    /// How far disks have come, says the proposer of this ballot: record what is said of others, and see whether your own went back (S12).
+    Reached {
+        /// Its ballot.
+        ballot: Ballot,
+        /// The rows with a position.
+        rows: Incarnations,
+    },
     /// A step of formation (S12).
     Form {
         /// Comes back in the answer.
@@ -205,8 +212,8 @@ pub enum ToLearner {
         /// The highest slot it voted on.
         highest: Slot,
         /// The disk that says so.
-        disk: DiskId,
-        /// Which disks were replaced, as far as the acceptor knows (S12); empty as formed.
+        disk: DiskAt,
+        /// Which disks count, and how far they have come, as far as the acceptor knows (S12); empty as formed.
         incarnations: Incarnations,
     },
     /// A proposer didn't take forwarded commands.

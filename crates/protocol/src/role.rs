@@ -54,8 +54,8 @@ pub trait Role {
     /// What this role says of itself in a hello; only asked when nothing is unreleased.
     fn standing(&self) -> Standing;
 
-    /// Which acceptors' disks were replaced (S12), as far as it knows; nothing for a role that counts no quorums. The shell uses
-    /// no connection to an acceptor with a disk that was replaced.
+    /// Which acceptors' disks count, and how far they have come (S12), as far as it knows; nothing for a role that counts no quorums. The
+    /// shell uses no connection to an acceptor with a disk that was replaced, or went back.
     fn incarnations(&self) -> Option<&Incarnations> {
         None
     }

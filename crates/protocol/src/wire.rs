@@ -266,6 +266,7 @@ payload!(
         | ToAcceptor::QuorumRead { .. }
         | ToAcceptor::Fetch(_)
         | ToAcceptor::Admit(_)
+        | ToAcceptor::Reached { .. }
         | ToAcceptor::Form { .. }
         | ToAcceptor::Status { .. }
 );

@@ -46,6 +46,7 @@ counters! {
     Readmitted: "acceptors readmitted";
     OldDiskBack: "old disks put in again";
     OldVoteIgnored: "votes of disks that were replaced";
+    PositionKept: "records of how far other disks have come";
     Pause: "pauses";
     Drift: "clocks that drift";
     PartitionFull: "partitions: full";

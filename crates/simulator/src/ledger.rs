@@ -101,6 +101,7 @@ impl Ledger {
                         self.note_vote(id, *ballot, entry.slot, &entry.value, seen)?;
                     }
                 }
+                Record::Reached { .. } => seen.see(Seen::PositionKept),
                 Record::Readmitted { admit } => self.seats.recorded(id, *admit, &self.quorums),
                 Record::Prepared { .. }
                 | Record::Opened { .. }

@@ -197,7 +197,7 @@ impl<T: Teller> World<T> {
     fn let_out<R: Driven>(&mut self, place: usize, released: Released<R::Timer>, at: Us) -> Check {
         if let Some(why) = released.halt {
             return Err(Violation {
-                rule: "S7",
+                rule: if why.starts_with("S12") { "S12" } else { "S7" },
                 what: format!("{} ends itself: {why}", self.nodes[place].id),
             });
         }

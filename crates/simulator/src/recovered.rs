@@ -19,6 +19,14 @@ pub(crate) fn covers(id: AcceptorId, known: &Durable, found: &Durable) -> Check 
     check(same_disk && step(&after.formation) >= step(&before.formation), "S12", || {
         format!("{id} was {:?}, and is {:?} after its recovery", before.formation, after.formation)
     })?;
+    let forgets =
+        after.position < before.position || !after.incarnations.raised_by(&before.incarnations).is_empty();
+    check(!forgets, "S12", || {
+        format!(
+            "{id} had {} records and knew {:?}, and has after its recovery {after:?}",
+            before.position, before.incarnations
+        )
+    })?;
     check(after.floor >= before.floor, "S11", || {
         format!("the floor of {id} fell from {} to {}", before.floor, after.floor)
     })?;

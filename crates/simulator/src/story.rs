@@ -9,7 +9,7 @@ use synod_protocol::message::{
     ToLearner, ToProposer,
 };
 use synod_protocol::value::Entry;
-use synod_protocol::{NodeId, Slot, Value, command};
+use synod_protocol::{Incarnations, NodeId, Slot, Value, command};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::node::Input;
@@ -142,9 +142,16 @@ fn to_acceptor(message: &ToAcceptor) -> String {
         ToAcceptor::Admit(admit) => {
             format!("Admit {}: {} has disk {}", admit.ballot, admit.acceptor, admit.disk)
         }
+        ToAcceptor::Reached { ballot, rows } => format!("Reached {ballot}: {}", positions(rows)),
         ToAcceptor::Form { step, .. } => format!("Form {step:?}"),
         ToAcceptor::Status { .. } => "Status?".to_string(),
     }
+}
+
+fn positions(rows: &Incarnations) -> String {
+    let rows =
+        rows.rows().map(|(acceptor, row)| format!("{acceptor}'s disk has had {} records", row.position));
+    rows.collect::<Vec<_>>().join(", ")
 }
 
 fn to_proposer(message: &ToProposer) -> String {

@@ -81,6 +81,7 @@ impl AcceptorCell {
             | ToAcceptor::QuorumRead { .. }
             | ToAcceptor::Fetch(_)
             | ToAcceptor::Admit(_)
+            | ToAcceptor::Reached { .. }
             | ToAcceptor::Form { .. }
             | ToAcceptor::Status { .. } => false,
         };

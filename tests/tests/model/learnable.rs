@@ -63,7 +63,7 @@ fn is_counted(disks: &[Arc<Durable>]) -> bool {
         incarnations.merge(&disk.head().incarnations);
     }
     disks.iter().all(|disk| match &disk.head().formation {
-        Formation::Open { disk: own, .. } => !incarnations.is_older(disk.head().acceptor, *own),
+        Formation::Open { disk: own, .. } => !incarnations.is_replaced(disk.head().acceptor, *own),
         Formation::Empty | Formation::Prepared { .. } | Formation::Replaced { .. } => false,
     })
 }

@@ -192,6 +192,7 @@ fn note(who: NodeId, settles: bool, message: &Message, outcome: &mut Outcome) {
             | ToAcceptor::QuorumRead { .. }
             | ToAcceptor::Fetch(_)
             | ToAcceptor::Admit(_)
+            | ToAcceptor::Reached { .. }
             | ToAcceptor::Form { .. }
             | ToAcceptor::Status { .. },
         )

@@ -365,7 +365,7 @@ fn note(id: ProposerId, message: &Message, outcome: &mut Outcome) {
             }
         }
         Message::Acceptor(ToAcceptor::Admit(Admit { ballot, acceptor, disk })) => {
-            let row = Incarnation { since: *ballot, disk: *disk };
+            let row = Incarnation::new(*ballot, *disk);
             let fact = Fact::Admits { acceptor: *acceptor, row };
             if !outcome.facts.contains(&fact) {
                 outcome.facts.push(fact);

@@ -210,7 +210,7 @@ impl Config {
         let waits = self.replacement() == Some((id, disk));
         let admit = Admit { ballot: EARLIER, acceptor: AcceptorId(2), disk: DiskId(2) };
         let mut incarnations = Incarnations::default();
-        incarnations.note(admit.acceptor, Incarnation { since: EARLIER, disk: admit.disk });
+        incarnations.note(admit.acceptor, Incarnation::new(EARLIER, admit.disk));
         let mut durable = Durable::empty(id);
         if waits || disk != DiskId(1) {
             durable.apply(&Record::Replaced { disk });

@@ -27,6 +27,7 @@ fn s11_power_loss_while_the_floor_rises_catches_bugs_of_the_keeper() {
         (Bug::HeadRepeatedBatch, "prepared twice"),
         (Bug::ReleasedTooMuch, "persisted, and lost"),
         (Bug::WrongSlotServed, "is loaded"),
+        (Bug::PositionsNotInHeads, "a segment's head is behind"),
     ];
     check("power loss while the floor rises", OPENED, || every_power_loss(truncating), take_runs, &bugs);
     segments_go();

@@ -7,6 +7,7 @@ mod checkpoints;
 mod journal;
 mod keeper;
 mod learners;
+mod positions;
 mod readmission;
 mod roles;
 mod store;

@@ -64,7 +64,7 @@ fn promise(proposer: &mut Proposer, from: u16, ballot: Ballot) {
     let (slot, incarnations) = (Slot::ZERO, Incarnations::default());
     let promise = Promise {
         ballot,
-        disk: OLD,
+        disk: OLD.into(),
         incarnations,
         floor: Slot::FIRST,
         held: slot,
@@ -171,7 +171,7 @@ fn acceptors_promise_the_ballot_of_a_readmission() {
     refuses_below(&mut other, "the record raised no promise");
 
     let mut incarnations = Incarnations::default();
-    incarnations.note(A3, Incarnation { since: at(5), disk: NEW });
+    incarnations.note(A3, Incarnation::new(at(5), NEW));
     let founding = Founding { formation: 5, disks };
     let admission = Admission { admit, founding, incarnations, floor: Slot::FIRST, highest: Slot::ZERO };
     let mut new = acceptor(A3, &[Record::Replaced { disk: NEW }]);

@@ -1,11 +1,12 @@
 //! S12 on real directories: a lost disk is replaced by the admin command, and the old one never counts again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use synod_protocol::incarnations::POSITION_STEP;
 use synod_protocol::message::{Formation, Status};
 use synod_protocol::{AcceptorId, NodeId};
-use synod_tests::{Daemons, command};
+use synod_tests::{Daemons, command, connect};
 
 const A1: AcceptorId = AcceptorId(1);
 const A2: AcceptorId = AcceptorId(2);
@@ -108,6 +109,65 @@ async fn s12_s8_a_wiped_acceptor_is_readmitted_and_two_others_may_then_be_killed
     daemons.start(A2);
     put(&daemons, "last", "4").await;
     daemons.wait_for("a2 to take part", async |daemons| daemons.status(NodeId::from(A2)).await).await;
+}
+
+/// Copies a directory of files.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+/// How many records an acceptor's journal has had.
+async fn records(daemons: &Daemons, acceptor: AcceptorId) -> u64 {
+    connect(&daemons.cluster, acceptor.into()).await.map_or(0, |link| link.hello.standing.position)
+}
+
+#[tokio::test]
+async fn s12_a_disk_restored_from_a_copy_is_refused_though_every_process_has_restarted() {
+    let mut daemons = Daemons::formed("rolled-back", (3, 2, 1)).await;
+    put(&daemons, "before", "1").await;
+    daemons.kill(A3);
+    let kept: PathBuf = daemons.folder.join("old-a3");
+    copy(&daemons.data_dir(A3), &kept);
+    daemons.start(A3);
+    // Enough for the others to be told.
+    let load = crate::steady::Steady::start(&daemons).await;
+    daemons
+        .wait_for("enough records", async |daemons| {
+            (records(daemons, A3).await > 3 * POSITION_STEP).then_some(())
+        })
+        .await;
+    load.finish_well().await;
+    // Whatever was told by then is recorded within a heartbeat; these come after it.
+    for number in 0..5 {
+        put(&daemons, &format!("later{number}"), "2").await;
+    }
+    daemons.kill_all();
+    std::fs::remove_dir_all(daemons.data_dir(A3)).unwrap();
+    std::fs::rename(&kept, daemons.data_dir(A3)).unwrap();
+
+    daemons.start_all();
+    let (code, log) = daemons.ended(A3).await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("S12") && log.contains("readmit-acceptor"), "{log}");
+    daemons.wait_until_serving().await;
+    assert_eq!(get(&daemons, "later4").await, "2");
+    put(&daemons, "without a3", "3").await;
+
+    // It never comes back like this: only empty, by readmission.
+    daemons.start(A3);
+    assert_eq!(daemons.ended(A3).await.0, Some(1));
+    std::fs::remove_dir_all(daemons.data_dir(A3)).unwrap();
+    daemons.start(A3);
+    daemons.wait_for("a3 to answer", async |daemons| daemons.status(A3).await).await;
+    let done = is_ok(&synod(&daemons, &["admin", "readmit-acceptor", "a3"]).await);
+    assert!(done.contains("readmitted: a3"), "{done}");
+    daemons.kill(A1);
+    put(&daemons, "with a3", "4").await;
+    assert_eq!(get(&daemons, "without a3").await, "3");
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ async fn misdirected(daemons: &Daemons, node: NodeId) {
         NodeId::Learner(_) => Message::Learner(ToLearner::QuorumReadReply {
             round: 1,
             highest: Slot(u64::MAX),
-            disk: DiskId(1),
+            disk: DiskId(1).into(),
             incarnations: Incarnations::default(),
         }),
         NodeId::Client(_) => panic!("{node} is no daemon"),

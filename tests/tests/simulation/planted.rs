@@ -29,6 +29,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         readmission if (B::ReplacedDiskAnswers..=B::OlderVoteCounts).contains(&readmission) => {
             Some("model: what the disks told must meet at the right moment")
         }
+        positions if (B::PositionRoundedUp..=B::PositionsNotInHeads).contains(&positions) => {
+            Some("the roles' own trials: `tests/tests/planted/positions.rs` and `keeper.rs` run those")
+        }
         learner if (B::CheckpointNotSynced..=B::AnswersInDoubt).contains(&learner) => Some(
             "the learner's trials: `tests/tests/planted/{checkpoints,learners}.rs` run those; no learner here makes a checkpoint",
         ),

@@ -10,7 +10,7 @@ use synod_acceptor::inspect::{Found, inspect, is_damage};
 use synod_acceptor::{Durable, Head, Record};
 use synod_journal::Summary;
 use synod_journal::directory::read_only::ReadOnly;
-use synod_protocol::SlotRange;
+use synod_protocol::{Incarnation, Incarnations, SlotRange};
 
 /// The word that tells this command from a daemon's flags.
 pub(crate) const WORD: &str = "journal";
@@ -139,9 +139,17 @@ fn value_bytes(record: &Record) -> usize {
         | Record::Promised { .. }
         | Record::Truncated { .. }
         | Record::Readmitted { .. }
+        | Record::Reached { .. }
         | Record::Replaced { .. }
         | Record::Entered { .. } => 0,
     }
+}
+
+fn reached(rows: &Incarnations) -> Vec<String> {
+    let row = |(acceptor, row): (_, Incarnation)| {
+        format!("{acceptor}'s disk {} has had {} records", row.disk, row.position)
+    };
+    rows.rows().map(row).collect()
 }
 
 fn record_text(record: &Record) -> String {
@@ -164,6 +172,7 @@ fn record_text(record: &Record) -> String {
         Record::Readmitted { admit } => {
             format!("readmitted {} with disk {} at {}", admit.acceptor, admit.disk, admit.ballot)
         }
+        Record::Reached { rows } => format!("knows that {}", reached(rows).join(", ")),
         Record::Replaced { disk } => format!("replaces a lost disk, as disk {disk}"),
         Record::Entered { admission, cluster } => {
             format!("entered cluster {cluster} at {}, floor {}", admission.admit.ballot, admission.floor)
@@ -192,6 +201,7 @@ fn record_json(record: &Record) -> Json {
             "acceptor": admit.acceptor.to_string(),
             "disk": admit.disk.to_string(),
         }),
+        Record::Reached { rows } => json!({ "kind": "reached", "disks": reached(rows) }),
         Record::Replaced { disk } => json!({ "kind": "replaced", "disk": disk.to_string() }),
         Record::Entered { admission, cluster } => json!({
             "kind": "entered",

@@ -15,8 +15,8 @@ fn admit(round: u64, acceptor: AcceptorId, disk: u64) -> Admit {
 fn admission(round: u64, disk: u64) -> Admission {
     let admit = admit(round, A1, disk);
     let mut incarnations = Incarnations::default();
-    incarnations.note(A1, Incarnation { since: admit.ballot, disk: admit.disk });
-    incarnations.note(A3, Incarnation { since: ballot(2, 1), disk: DiskId(99) });
+    incarnations.note(A1, Incarnation::new(admit.ballot, admit.disk));
+    incarnations.note(A3, Incarnation::new(ballot(2, 1), DiskId(99)));
     let founding = Founding { formation: 5, disks: disks() };
     Admission { admit, founding, incarnations, floor: Slot(4), highest: Slot(9) }
 }
@@ -45,19 +45,19 @@ fn s12_a_replaced_disk_is_recorded_under_the_rule_of_a_vote() {
         else {
             panic!("not recorded")
         };
-        assert_eq!((told.admit, told.disk, told.founding.disks), (admit(4, A3, 99), DiskId(11), disks()));
+        assert_eq!((told.admit, told.disk.id, told.founding.disks), (admit(4, A3, 99), DiskId(11), disks()));
         assert_eq!(world.durable.len(), recorded + 1, "told again, not recorded again");
     }
     assert_eq!(world.one(P1, ToAcceptor::Admit(admit(4, A3, 98))), None, "a second disk at one ballot");
     world.restart();
     assert_eq!(world.acceptor.durable().head().promised, ballot(4, 1), "it raised the promise");
     let told = promise(world.one(P1, prepare(5, 1, 0)));
-    assert_eq!(told.incarnations.get(A3), Some(Incarnation { since: ballot(4, 1), disk: DiskId(99) }));
+    assert_eq!(told.incarnations.get(A3), Some(Incarnation::new(ballot(4, 1), DiskId(99))));
     // A later readmission supersedes it; a late one of before changes nothing.
     world.one(P1, ToAcceptor::Admit(admit(6, A3, 100)));
     world.one(P1, ToAcceptor::Admit(admit(4, A3, 99)));
-    assert!(world.acceptor.durable().head().incarnations.is_older(A3, DiskId(99)));
-    assert!(!world.acceptor.durable().head().incarnations.is_older(A3, DiskId(100)));
+    assert!(world.acceptor.durable().head().incarnations.is_replaced(A3, DiskId(99)));
+    assert!(!world.acceptor.durable().head().incarnations.is_replaced(A3, DiskId(100)));
 }
 
 #[test]
@@ -81,12 +81,12 @@ fn s12_a_disk_that_waits_answers_nobody_and_enters_with_what_was_granted() {
     assert_eq!(head.incarnations, admission(7, 77).incarnations);
     assert_eq!(world.acceptor.standing().cluster, Some(Cluster::id_of(77, 5, &disks())));
     assert!(matches!(world.one(P1, prepare(6, 1, 0)), Some(Message::Proposer(ToProposer::Nack { .. }))));
-    assert_eq!(promise(world.one(P1, prepare(8, 1, 0))).disk, DiskId(77));
+    assert_eq!(promise(world.one(P1, prepare(8, 1, 0))).disk.id, DiskId(77));
     let read = world.one(L1, ToAcceptor::QuorumRead { round: 1 });
     let Some(Message::Learner(ToLearner::QuorumReadReply { highest, disk, incarnations, .. })) = read else {
         panic!("{read:?}")
     };
-    assert_eq!((highest, disk, incarnations), (Slot(9), DiskId(77), admission(7, 77).incarnations));
+    assert_eq!((highest, disk.id, incarnations), (Slot(9), DiskId(77), admission(7, 77).incarnations));
 }
 
 #[test]

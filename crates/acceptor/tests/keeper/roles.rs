@@ -10,7 +10,9 @@ use synod_protocol::message::{
 };
 use synod_protocol::role::{Effects, Role};
 use synod_protocol::value::Entry;
-use synod_protocol::{AcceptorId, Ballot, ClientId, DiskId, NodeId, ProposerId, Slot, Value};
+use synod_protocol::{
+    AcceptorId, Ballot, ClientId, DiskAt, DiskId, Incarnations, NodeId, ProposerId, Slot, Value,
+};
 
 use crate::trials::PARAMETERS;
 
@@ -77,14 +79,19 @@ impl World {
 
     /// One turn of a daemon: a message, its release, and what is done after it.
     fn turn(&mut self, from: NodeId, message: ToAcceptor) -> Message {
+        let answer = self.answer(from, message);
+        answer.expect("one answer")
+    }
+
+    fn answer(&mut self, from: NodeId, message: ToAcceptor) -> Option<Message> {
         let mut effects = Effects::default();
         self.role.on_message(from, message, &mut effects).unwrap();
         self.role.end_of_batch(&mut effects);
         let released = effects.release(&mut self.keeper).unwrap();
         self.keeper.after_batch().unwrap();
         self.keeper.tell(&mut self.role);
-        let [(_, answer)] = &released.messages[..] else { panic!("one answer: {:?}", released.messages) };
-        answer.clone()
+        assert!(released.messages.len() <= 1 && released.halt.is_none(), "{released:?}");
+        released.messages.into_iter().next().map(|(_, answer)| answer)
     }
 
     fn accepted(&mut self, message: ToAcceptor) -> Accepted {
@@ -194,6 +201,32 @@ fn s2_a_full_disk_refuses_votes_cleanly_and_takes_them_again_when_there_is_space
     assert!(heartbeats < 200 && !world.is_full(), "it asks for space now and then");
     let voted = world.accepted(accept(2, last - 1, 1, last + 1..=last + 1, 500));
     assert!(!voted.slots.is_empty() && !voted.full);
+}
+
+/// The record of it is long gone, with its segment: the heads of newer ones tell it.
+#[test]
+fn s12_how_far_other_disks_have_come_outlives_restarts_and_truncation() {
+    let mut world = World::formed(0);
+    world.accepted(accept(1, 0, 1, 1..=1, 500));
+    let mut rows = Incarnations::default();
+    rows.reached(AcceptorId(2), DiskAt::new(DiskId(22), 700));
+    assert_eq!(world.answer(P1, ToAcceptor::Reached { ballot: ballot(1), rows: rows.clone() }), None);
+    let segment =
+        |world: &World| world.disk.files().into_iter().filter(|name| name.starts_with("segment-")).min();
+    let (first, mut slot) = (segment(&world), 1);
+    while segment(&world) == first {
+        slot += 1;
+        assert!(slot < 1_000, "the first segment stays");
+        world.accepted(accept(1, slot - 1, slot, slot..=slot, 500));
+    }
+    for disk in [world.disk.copy(), world.disk.after_power_loss(|| false)] {
+        let again = World::open(&disk, 0);
+        assert_eq!(again.role.durable().head().incarnations, rows);
+        assert!(
+            again.role.standing().position >= world.role.standing().position,
+            "S2: what was told was synced"
+        );
+    }
 }
 
 #[test]

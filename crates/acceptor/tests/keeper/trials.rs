@@ -12,7 +12,7 @@ use synod_journal::memory::{Fault, MemoryDisk};
 use synod_journal::{Error, Options};
 use synod_protocol::role::Persist;
 use synod_protocol::value::Entry;
-use synod_protocol::{AcceptorId, Ballot, Cluster, DiskId, ProposerId, Slot, Value};
+use synod_protocol::{AcceptorId, Ballot, Cluster, DiskAt, DiskId, Incarnations, ProposerId, Slot, Value};
 
 pub(crate) const PARAMETERS: u64 = 7;
 const ACCEPTOR: AcceptorId = AcceptorId(1);
@@ -75,13 +75,20 @@ pub(crate) fn truncated(floor: u64) -> Record {
     Record::Truncated { floor: Slot(floor) }
 }
 
+/// Another acceptor's disk has had so many records.
+pub(crate) fn reached(records: u64) -> Record {
+    let mut rows = Incarnations::default();
+    rows.reached(AcceptorId(2), DiskAt::new(DiskId(22), records));
+    Record::Reached { rows }
+}
+
 /// The floor rises again and again, over votes of several segments, beyond the held prefix, and over votes cast anew.
 pub(crate) fn truncating() -> Vec<Step> {
     let mut steps = vec![Release(formed())];
     for slot in 1..=7 {
         steps.push(Release(vec![voted(1, slot, slot, 200)]));
     }
-    steps.push(Release(vec![truncated(4)]));
+    steps.push(Release(vec![reached(300), truncated(4)]));
     steps.push(Idle);
     steps.push(Release(vec![voted(1, 8, 8, 300)]));
     // Cast anew at a higher ballot: what stood in older segments is needed no longer, and is replayed no longer.

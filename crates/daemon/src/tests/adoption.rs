@@ -9,7 +9,7 @@ use super::*;
 const P1: ProposerId = ProposerId(1);
 
 fn standing(cluster: Option<u128>, incarnation: u64, position: u64) -> Standing {
-    Standing { cluster: cluster.map(ClusterId), incarnation, position }
+    Standing { cluster: cluster.map(ClusterId), incarnation, position, ..Standing::default() }
 }
 
 /// Takes the next call at an acceptor's address and answers it with `standing`.

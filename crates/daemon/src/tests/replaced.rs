@@ -29,7 +29,7 @@ async fn called(world: &World, listener: &TcpListener, standing: Standing) -> Re
 }
 
 fn standing(incarnation: u64, position: u64) -> Standing {
-    Standing { cluster: Some(ClusterId(7)), incarnation, position }
+    Standing { cluster: Some(ClusterId(7)), incarnation, position, ..Standing::default() }
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn s12_a_replaced_disk_is_told_so_by_whoever_dials_it_and_never_used() {
     let a1 = world.listener(A1.into());
     let mut proposer = world.run(P1, ToyPlan::<ToProposer>::default(), Disk::default());
     let mut table = Incarnations::default();
-    table.note(A1, Incarnation { since: since(), disk: DiskId(6) });
+    table.note(A1, Incarnation::new(since(), DiskId(6)));
     proposer.door.note_incarnations(&table);
     let mut old = called(&world, &a1, standing(5, 1)).await.unwrap();
     assert!(is_closed(&mut old).await);

@@ -1,6 +1,6 @@
 //! S10: quorum rounds, unsettled slots, limits.
 
-use synod_protocol::{DiskId, Incarnation, Incarnations};
+use synod_protocol::{DiskAt, DiskId, Incarnation, Incarnations};
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn answer(driver: &mut Driver, acceptor: u16, round: u64, highest: u64) -> Sent 
 }
 
 pub(super) fn reply(round: u64, highest: u64) -> ToLearner {
-    let (disk, incarnations) = (DiskId(1), Incarnations::default());
+    let (disk, incarnations) = (DiskId(1).into(), Incarnations::default());
     ToLearner::QuorumReadReply { round, highest: Slot(highest), disk, incarnations }
 }
 
@@ -258,15 +258,38 @@ fn read_replies_are_split_to_fit_frames_and_bounded_for_each_client() {
 }
 
 #[test]
+fn s12_an_answer_of_a_disk_that_went_back_is_not_counted_whenever_that_is_known() {
+    let at = |records| DiskAt::new(DiskId(1), records);
+    let told = |round, records, known| {
+        let mut incarnations = Incarnations::default();
+        incarnations.reached(AcceptorId(1), at(known));
+        ToLearner::QuorumReadReply { round, highest: Slot(0), disk: at(records), incarnations }
+    };
+    let mut driver = Driver::new();
+    let round = rounds(&driver.hear(C7, reads(&[1])))[0].1;
+    driver.hear(AcceptorId(1), told(round, 450, 0));
+    driver.hear(AcceptorId(2), told(round, 0, 500));
+    for (from, records) in [(3, 0), (1, 499)] {
+        let counted = driver.hear(AcceptorId(from), told(round, records, 0));
+        assert!(answers(&counted, C7).is_empty(), "three of five, but one of them went back");
+    }
+    let again = rounds(&driver.fire(Timer::Round));
+    assert!(again.contains(&(AcceptorId(1).into(), round)), "it may only have been late: {again:?}");
+    let read = driver.hear(AcceptorId(1), told(round, 501, 0));
+    assert_eq!(answers(&read, C7).len(), 1);
+    assert!(driver.learner.incarnations().is_some_and(|known| known.get(AcceptorId(1)).is_some()));
+}
+
+#[test]
 fn s12_an_answer_of_a_replaced_disk_is_not_counted_whenever_that_is_known() {
     let row = |disk| {
         let mut table = Incarnations::default();
         let since = Ballot { round: 3, proposer: ProposerId(1), life: 1 };
-        table.note(AcceptorId(1), Incarnation { since, disk: DiskId(disk) });
+        table.note(AcceptorId(1), Incarnation::new(since, DiskId(disk)));
         table
     };
     let told = |round, highest, disk, incarnations| {
-        let disk = DiskId(disk);
+        let disk = DiskId(disk).into();
         ToLearner::QuorumReadReply { round, highest: Slot(highest), disk, incarnations }
     };
     let mut driver = Driver::new();

@@ -21,19 +21,19 @@ fn ask(world: &mut World) -> Readmission {
 fn admitted(ballot: Ballot, disk: DiskId) -> ToProposer {
     let admit = Admit { ballot, acceptor: A3, disk: NEW };
     let founding = Founding { formation: 5, disks: Vec::new() };
-    ToProposer::Admitted(Admitted { admit, disk, founding })
+    ToProposer::Admitted(Admitted { admit, disk: disk.into(), founding })
 }
 
 fn row(ballot: Ballot, disk: DiskId) -> Incarnations {
     let mut table = Incarnations::default();
-    table.note(A3, Incarnation { since: ballot, disk });
+    table.note(A3, Incarnation::new(ballot, disk));
     table
 }
 
 /// A promise without votes of another disk, or with a table.
 fn promise_of(ballot: Ballot, disk: DiskId, table: Incarnations) -> ToProposer {
     let ToProposer::Promise(promise) = promise(ballot, 0, &[]) else { unreachable!() };
-    ToProposer::Promise(Promise { disk, incarnations: table, ..promise })
+    ToProposer::Promise(Promise { disk: disk.into(), incarnations: table, ..promise })
 }
 
 /// A leader in the ballot begun to readmit a3, which inherited slot 1.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AcceptorId, Ballot, DiskId, ProposerId, Slot};
-use crate::incarnations::Incarnations;
+use crate::incarnations::{DiskAt, Incarnations};
 
 /// What a cluster's name follows from, with the fixed parameters ([`crate::Cluster::id_of`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct Admitted {
     /// What was recorded.
     pub admit: Admit,
     /// The disk on which it is recorded.
-    pub disk: DiskId,
+    pub disk: DiskAt,
     /// What the cluster is.
     pub founding: Founding,
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Ballot, DiskId, Slot, SlotRange};
-use crate::incarnations::Incarnations;
+use crate::ids::{Ballot, Slot, SlotRange};
+use crate::incarnations::{DiskAt, Incarnations};
 use crate::value::Value;
 
 /// An acceptor's promise, or a chunk of it (S4).
@@ -12,8 +12,8 @@ pub struct Promise {
     /// The ballot promised.
     pub ballot: Ballot,
     /// The disk on which it is.
-    pub disk: DiskId,
-    /// Which disks were replaced, as far as the acceptor knows (S12); empty as formed.
+    pub disk: DiskAt,
+    /// Which disks count, and how far they have come, as far as the acceptor knows (S12); empty as formed.
     pub incarnations: Incarnations,
     /// First slot kept.
     pub floor: Slot,
@@ -46,7 +46,7 @@ pub struct Accepted {
     /// The ballot.
     pub ballot: Ballot,
     /// The disk on which they are.
-    pub disk: DiskId,
+    pub disk: DiskAt,
     /// The slots voted on; empty in the answer to a heartbeat.
     pub slots: Vec<SlotRange>,
     /// The acceptor's held prefix.

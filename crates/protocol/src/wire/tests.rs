@@ -62,20 +62,27 @@ fn golden_bytes_of_a_greeting() {
         from: ProposerId(2).into(),
         to: AcceptorId(1).into(),
         parameters: 0x11,
-        standing: Standing { cluster: Some(ClusterId(0x22)), incarnation: 0x33, position: 0x44 },
+        standing: Standing {
+            cluster: Some(ClusterId(0x22)),
+            incarnation: 0x33,
+            since: ballot(),
+            position: 0x44,
+        },
     };
     let mut out = Vec::new();
     encode_greeting(&Greeting::Hello(hello.clone()), &mut out);
     let expected = concat!(
-        "45000000",
+        "57000000",
         "53594e4f440d0a00",                   // magic
-        "01000000",                           // version
+        "02000000",                           // version
         "00000000",                           // Greeting::Hello
         "010000000200",                       // from p2
         "000000000100",                       // to a1
         "1100000000000000",                   // parameters
         "0122000000000000000000000000000000", // cluster
         "3300000000000000",                   // incarnation
+        "05000000000000000200",               // readmitted at: round, proposer,
+        "0807060504030201",                   // and life
         "4400000000000000",                   // position
     );
     let got = hex(&out);
@@ -120,7 +127,7 @@ fn every_message_with_values_comes_back_whole() {
         Fetched { first: Slot(3), values: vec![value("x"), value("yz")], held: Slot(4), floor: Slot(1) };
     let promise = Promise {
         ballot: ballot(),
-        disk: DiskId(8),
+        disk: DiskId(8).into(),
         incarnations: Incarnations::default(),
         floor: Slot(1),
         held: Slot(2),

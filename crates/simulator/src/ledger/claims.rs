@@ -4,7 +4,7 @@ use synod_protocol::command::{self, Outcome, Reply};
 use synod_protocol::message::{
     Accept, Chosen, Fetched, Message, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
-use synod_protocol::{AcceptorId, NodeId, Slot, Value};
+use synod_protocol::{AcceptorId, DiskAt, Incarnations, NodeId, Slot, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Ledger;
@@ -29,6 +29,7 @@ impl Ledger {
         match (from, message) {
             (NodeId::Acceptor(id), Message::Proposer(message)) => self.on_sent_by_acceptor(id, message),
             (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => self.on_accept(accept),
+            (_, Message::Acceptor(ToAcceptor::Reached { rows, .. })) => self.on_positions(from, rows),
             (_, Message::Proposer(ToProposer::Propose(propose)))
             | (NodeId::Client(_), Message::Learner(ToLearner::Forward(propose))) => {
                 self.note_proposed(&propose.commands);
@@ -49,13 +50,23 @@ impl Ledger {
     fn on_sent_by_acceptor(&self, id: AcceptorId, message: &ToProposer) -> Check {
         let Some(durable) = self.durable.get(&id) else { return Ok(()) };
         let head = durable.head();
+        let has_come = |disk: DiskAt| {
+            check(head.position >= disk.position, "I4", || {
+                format!(
+                    "{id} tells that its disk has had {disk:?}, but {} records are durable",
+                    head.position
+                )
+            })
+        };
         match message {
             ToProposer::Promise(promise) => {
+                has_come(promise.disk)?;
                 check(head.promised >= promise.ballot && head.held >= promise.held, "I4", || {
                     format!("{id} promises {:?}, but {:?} is durable", promise.ballot, head.promised)
                 })
             }
             ToProposer::Accepted(accepted) => {
+                has_come(accepted.disk)?;
                 let voted = |slot| {
                     slot < head.floor || durable.vote(slot).is_some_and(|vote| vote.ballot >= accepted.ballot)
                 };
@@ -69,15 +80,28 @@ impl Ledger {
                 })
             }
             ToProposer::Fetched(fetched) => self.on_fetched(id.into(), fetched),
+            ToProposer::Admitted(admitted) => has_come(admitted.disk),
             ToProposer::Nack { .. }
             | ToProposer::ProbeReply { .. }
             | ToProposer::Propose(_)
             | ToProposer::Subscribe { .. }
             | ToProposer::Settle { .. }
-            | ToProposer::Admitted(_)
             | ToProposer::Readmit { .. }
             | ToProposer::Status { .. } => Ok(()),
         }
+    }
+
+    /// S12: no disk is said to be further on than it is.
+    fn on_positions(&self, from: NodeId, rows: &Incarnations) -> Check {
+        for (acceptor, row) in rows.rows() {
+            let head = self.durable.get(&acceptor).map(|durable| durable.head());
+            let position =
+                head.filter(|head| head.formation.disk() == Some(row.disk)).map(|head| head.position);
+            check(position.is_none_or(|position| position >= row.position), "S12", || {
+                format!("{from} tells {row:?} of {acceptor}, of which {position:?} records are durable")
+            })?;
+        }
+        Ok(())
     }
 
     /// S6: the prefix that a leader states is chosen; I1: a chosen slot is proposed again with its value only.
