@@ -121,7 +121,8 @@ impl Ledger {
             recovered::covers(id, known, found)?;
         }
         self.durable.insert(id, found.clone());
-        for (acceptor, Incarnation { since: ballot, disk }) in found.head().incarnations.rows() {
+        let readmitted = found.head().incarnations.rows().filter(|(_, row)| !row.since.is_none());
+        for (acceptor, Incarnation { since: ballot, disk, .. }) in readmitted {
             self.seats.recorded(id, Admit { ballot, acceptor, disk }, &self.quorums);
         }
         for (slot, voted) in found.votes_above(Slot::ZERO) {
