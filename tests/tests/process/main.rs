@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod backups;
 mod command;
 mod full_disk;
 mod identity;

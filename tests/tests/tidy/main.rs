@@ -25,7 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("acceptor", &["protocol", "journal", "daemon", "planted"]),
     ("proposer", &["protocol", "daemon", "planted"]),
     ("learner", &["protocol", "journal", "store", "engine", "daemon", "planted"]),
-    ("client", &["protocol", "planted"]),
+    // The form of a backup is the store's: `synod backup` and `synod restore` read and write it.
+    ("client", &["protocol", "store", "planted"]),
     ("supervisor", &["protocol", "client"]),
     ("bench", &["protocol", "client"]),
     (
