@@ -120,7 +120,8 @@ impl<S: Storage> Learner<S> {
         if !checkpoints.is_full {
             warn!(
                 synced = %checkpoints.synced,
-                "no room on disk for a checkpoint: goes on without one and tries again. Nothing is lost; acceptors keep what isn't                  synced here. Make room in the data directory"
+                "no room on disk for a checkpoint: goes on without one and tries again. Nothing is lost; acceptors keep what isn't \
+                 synced here. Make room in the data directory"
             );
         }
         (checkpoints.is_full, checkpoints.is_waiting) = (true, true);
