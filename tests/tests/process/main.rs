@@ -8,11 +8,14 @@
 mod backups;
 mod command;
 mod full_disk;
+mod healing;
 mod identity;
 mod learners;
 mod linearizable;
 mod lossy;
+mod mounted;
 mod readmission;
+mod readmission_steps;
 mod service;
 mod steady;
 mod strangers;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use synod_journal::Disk;
 use synod_journal::directory::read_only::ReadOnly;
 use synod_learner::keeper::{KeeperError, Verified, verify};
 use synod_protocol::Cluster;
@@ -61,13 +62,16 @@ fn look(directory: &Path, cluster: Option<&Path>) -> Result<Verified, String> {
     if !directory.is_dir() {
         return Err("there is no such directory".into());
     }
-    let is_store = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(super::disk::STORE))
-    };
-    if std::fs::read_dir(directory).map_err(|error| error.to_string())?.any(is_store) {
+    let disk = ReadOnly::open(directory).map_err(|error| error.to_string())?;
+    let names = disk.names().map_err(|error| error.to_string())?;
+    if names.iter().any(|name| name.starts_with(super::disk::STORE)) {
         return Err("a store of the disk engine checks itself where it is read; this looks at checkpoints of the memory engine".into());
     }
-    let disk = ReadOnly::open(directory).map_err(|error| error.to_string())?;
+    // What was set aside and what isn't whole yet have the word in their names too.
+    let is_ours = |name: &String| name.contains("checkpoint");
+    if let (false, Some(other)) = (names.iter().any(is_ours), names.first()) {
+        return Err(format!("this is no learner's directory: it holds {other}, and no checkpoint"));
+    }
     verify(disk, limits).map_err(|error| match error {
         KeeperError::OtherLimits if cluster.is_none() => {
             "made under other [limits] than the usual ones: name the cluster file with --cluster".into()
