@@ -26,7 +26,7 @@ use synod_protocol::message::{
     Accept, Accepted, AcceptorStatus, Formation, Status, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::role::{Delay, Effects, Misdirected, Role};
-use synod_protocol::{AcceptorId, Ballot, DiskId, NodeId, ProposerId, Slot, SlotRange};
+use synod_protocol::{AcceptorId, Ballot, DiskId, Incarnations, NodeId, ProposerId, Slot, SlotRange};
 use tracing::{debug, error, info, warn};
 
 pub use durable::{Durable, Head, Record};
@@ -375,6 +375,10 @@ impl Role for Acceptor {
             incarnation: self.durable.head().formation.disk().map_or(0, |disk| disk.0),
             position: self.durable.head().position,
         }
+    }
+
+    fn incarnations(&self) -> Option<&Incarnations> {
+        Some(&self.durable.head().incarnations)
     }
 }
 

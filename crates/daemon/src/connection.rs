@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use synod_protocol::NodeId;
 use synod_protocol::hello::Refused;
 use synod_protocol::link::{FrameReader, Link, Outbox};
 use synod_protocol::wire::{self, Payload};
+use synod_protocol::{DiskId, NodeId};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 use tracing::warn;
@@ -45,6 +45,8 @@ pub(crate) type Events<M> = UnboundedSender<Event<M>>;
 pub(crate) struct Connection {
     pub(crate) node: NodeId,
     pub(crate) number: u64,
+    /// The disk that the other side told, if it is an acceptor.
+    pub(crate) disk: DiskId,
     pub(crate) outbox: Outbox,
     /// The reader ends when this is dropped.
     pub(crate) _closer: oneshot::Sender<std::convert::Infallible>,
@@ -54,9 +56,10 @@ pub(crate) struct Connection {
 pub(crate) async fn serve<M: Payload>(door: &Door, link: Link, events: &Events<M>) -> String {
     let Link { hello, reader, outbox } = link;
     let (node, number) = (hello.from, door.number_connection());
+    let disk = DiskId(hello.standing.incarnation);
     let (closer, closed) = oneshot::channel();
     // The run loop has gone only when the process is about to end; then nobody misses what isn't told.
-    let _ending = events.send(Event::Up(Connection { node, number, outbox, _closer: closer }));
+    let _ending = events.send(Event::Up(Connection { node, number, disk, outbox, _closer: closer }));
     let ended = read(door, node, number, reader, closed, events).await;
     let _ending = events.send(Event::Down { node, connection: number });
     ended

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use synod_protocol::hello::{Hello, Refused, Standing};
 use synod_protocol::link::Own;
-use synod_protocol::{AcceptorId, Cluster, ClusterId, Incarnations, NodeId};
+use synod_protocol::{AcceptorId, Cluster, ClusterId, DiskId, Incarnations, NodeId};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -73,9 +73,21 @@ impl Door {
         self.state().standing = standing;
     }
 
-    /// Notes which acceptors' disks were replaced, as the role knows.
-    pub(crate) fn note_incarnations(&self, incarnations: &Incarnations) {
-        self.state().identity.note(incarnations);
+    /// Notes which acceptors' disks were replaced, as the role knows; whether that is news.
+    pub(crate) fn note_incarnations(&self, incarnations: &Incarnations) -> bool {
+        self.state().identity.note(incarnations)
+    }
+
+    /// Whether this process must stop, being refused so by a caller (S12). A caller that knows an earlier replacement of an acceptor's disk than
+    /// the one by which its present disk was readmitted is behind, and stops nobody.
+    pub(crate) fn is_stopped_by(&self, refused: &Refused) -> bool {
+        let own = self.own().standing;
+        if let (Refused::Replaced { disk, since, .. }, NodeId::Acceptor(acceptor)) = (refused, self.node)
+            && self.state().identity.is_newer(acceptor, DiskId(*disk), *since)
+        {
+            return false;
+        }
+        refused.stops(own)
     }
 
     /// Our own side of a handshake.

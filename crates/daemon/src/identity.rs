@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synod_protocol::hello::Standing;
-use synod_protocol::{AcceptorId, ClusterId, DiskId, Incarnation, Incarnations, QuorumSystem};
+use synod_protocol::{AcceptorId, Ballot, ClusterId, DiskId, Incarnation, Incarnations, QuorumSystem};
 
 /// What follows from an acceptor's hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +65,18 @@ impl Identity {
         self.adopted
     }
 
-    /// Notes which disks were replaced.
-    pub(crate) fn note(&mut self, incarnations: &Incarnations) {
-        if self.incarnations != *incarnations {
+    /// Notes which disks were replaced; whether that is news.
+    pub(crate) fn note(&mut self, incarnations: &Incarnations) -> bool {
+        let is_news = self.incarnations != *incarnations;
+        if is_news {
             self.incarnations = incarnations.clone();
         }
+        is_news
+    }
+
+    /// Whether `acceptor`, with this disk, was readmitted later than at `since`: whoever names that replacement hasn't heard of this one.
+    pub(crate) fn is_newer(&self, acceptor: AcceptorId, disk: DiskId, since: Ballot) -> bool {
+        self.incarnations.get(acceptor).is_some_and(|row| row.disk == disk && row.since > since)
     }
 
     /// Weighs the hello of `acceptor`, which belongs to the cluster file.

@@ -92,7 +92,7 @@ async fn take_in<M: Payload>(
             let why = connection::serve(&door, link, &events).await;
             debug!(%peer, %why, "caller gone");
         }
-        Err(LinkError::Refused(refused)) if refused.stops(door.own().standing) => {
+        Err(LinkError::Refused(refused)) if door.is_stopped_by(&refused) => {
             // The run loop has gone only when the process is about to end anyway.
             let _ending = events.send(Event::Refused(refused));
         }

@@ -54,7 +54,7 @@ pub trait Role {
     /// What this role says of itself in a hello; only asked when nothing is unreleased.
     fn standing(&self) -> Standing;
 
-    /// Which acceptors' disks were replaced (S12), as far as it knows; nothing for a role that counts no quorums. The shell uses
+    /// Which acceptors' disks were replaced (S12), as far as it knows; nothing for a role that neither counts quorums nor is an acceptor. The shell uses
     /// no connection to an acceptor with a disk that was replaced.
     fn incarnations(&self) -> Option<&Incarnations> {
         None

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use synod_client::ask;
 use synod_client::readmission::{PATIENCE, ReadmitError, Readmitted, readmit};
-use synod_protocol::message::{FormStep, Formation, Readmission, Status};
+use synod_protocol::message::{FormStep, Formation, PhaseName, Readmission, Status};
 use synod_protocol::{AcceptorId, DiskId, NodeId, ProposerId};
 use synod_tests::{Block, Daemons};
 
@@ -18,6 +18,11 @@ async fn formation(daemons: &Daemons) -> Option<Formation> {
         Some(Status::Acceptor(acceptor)) => Some(acceptor.formation),
         _ => None,
     }
+}
+
+fn signal(daemons: &Daemons, node: ProposerId, signal: &str) {
+    let pid = daemons.pids()[&node.into()].to_string();
+    assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
 }
 
 /// Starts a2 with an empty directory; what it had is moved aside.
@@ -71,11 +76,29 @@ async fn s12_a_readmission_broken_off_after_any_step_is_finished_by_running_it_a
     assert_eq!(run(&daemons).await, Readmitted { disk, already: false });
     assert_eq!(run(&daemons).await, Readmitted { disk, already: true });
 
-    // The same acceptor loses its disk a second time.
+    // The same acceptor loses its disk a second time, while the proposer that readmitted the first one sleeps. Awake again, it knows of the first one
+    // alone, and what it says of that stops nobody.
+    let (asleep, _) = daemons.wait_for_leader().await;
+    signal(&daemons, asleep, "-STOP");
+    let other = daemons.cluster.proposers.keys().copied().find(|other| *other != asleep).unwrap();
+    daemons
+        .wait_for("the other proposer to lead", async |daemons| match daemons.status(other).await? {
+            Status::Proposer(status) => (status.phase == PhaseName::Leading).then_some(()),
+            Status::Acceptor(_) | Status::Learner(_) => None,
+        })
+        .await;
     let second = wipe(&mut daemons, "second").await;
     let third = run(&daemons).await;
     assert!(!third.already && third.disk != disk, "{third:?}");
+    let dialed = |daemons: &Daemons| {
+        let log = daemons.log(asleep);
+        log.matches("connected peer=a2").count() + log.matches("a2 is told to stop").count()
+    };
+    let before = dialed(&daemons);
+    signal(&daemons, asleep, "-CONT");
+    daemons.wait_for("it to dial a2", async |daemons| (dialed(daemons) > before).then_some(())).await;
     client.put("after", "3").await.unwrap();
+    daemons.wait_for("a2 to be in", async |daemons| daemons.status(A2).await).await;
 
     // Old disks come back beside the new one, where a proposer with an outdated cluster file finds them: they are told to stop.
     for (number, old) in [(1, &first), (2, &second)] {

@@ -88,3 +88,26 @@ async fn s12_a_disk_that_went_back_is_told_so() {
     let cluster = ClusterId(7);
     assert_eq!(told, Refused::RolledBack { refused_by: P1.into(), cluster, disk: 5, known: 10, told: 9 });
 }
+
+/// An acceptor that was readmitted a second time, and a proposer that has heard of the first time alone: the disk that counts must go on.
+#[tokio::test]
+async fn s12_whoever_is_behind_stops_no_acceptor() {
+    let mut world = World::new(1, "").await;
+    let acceptor = world.acceptor(1, Disk::default());
+    let mut table = Incarnations::default();
+    let later = Ballot { round: 4, ..since() };
+    table.note(A1, Incarnation { since: later, disk: DiskId(1) });
+    acceptor.door.note_incarnations(&table);
+    link::refuse(&world.address(A1), replaced(7, 1), PATIENCE).await.unwrap();
+    let mut link = world.call(world.own(CLIENT, None), A1).await.unwrap();
+    assert!(answers_status(&mut link, 1).await, "it was readmitted since");
+    let newest = Refused::Replaced {
+        refused_by: P1.into(),
+        cluster: ClusterId(7),
+        disk: 1,
+        by: DiskId(9),
+        since: Ballot { round: 5, ..since() },
+    };
+    link::refuse(&world.address(A1), newest, PATIENCE).await.unwrap();
+    assert!(patient(acceptor.task).await.unwrap().is_err(), "it was replaced since");
+}
