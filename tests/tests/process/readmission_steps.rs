@@ -111,6 +111,8 @@ async fn s12_a_readmission_broken_off_after_any_step_is_finished_by_running_it_a
         let beside = Mutex::new(daemons.daemon(A2.into(), &file, old).spawn().unwrap());
         let p2 = NodeId::from(ProposerId(2));
         daemons.kill(p2);
+        // It has to lead, and so hears which disk counts.
+        daemons.kill(ProposerId(1));
         let mut outdated = daemons.daemon(p2, &file, &daemons.data_dir(p2)).spawn().unwrap();
         let ended = daemons.wait_for("the old disk to be told to stop", async |_| {
             beside.lock().unwrap().try_wait().unwrap()
@@ -120,7 +122,7 @@ async fn s12_a_readmission_broken_off_after_any_step_is_finished_by_running_it_a
         assert!(daemons.log(A2).contains("was replaced by disk"), "{}", daemons.log(A2));
         outdated.kill().unwrap();
         outdated.wait().unwrap();
-        daemons.start(p2);
+        daemons.start_all();
         client.put("served", format!("{number}")).await.unwrap();
     }
     for (key, value) in [("before", "1"), ("meanwhile", "2"), ("after", "3")] {
