@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use synod_protocol::hello::Standing;
-use synod_protocol::link::{self, Flushed, LinkError, Own};
+use synod_protocol::link::{self, Flushed, Link, LinkError, Own};
 use synod_protocol::message::{
     FormStep, Formation, Message, Readmission, Status, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
@@ -78,32 +78,59 @@ async fn ask<A>(
     node: NodeId,
     message: Message,
     timeout: Duration,
-    mut answers: impl FnMut(ToClient) -> Option<A>,
+    answers: impl FnMut(ToClient) -> Option<A>,
 ) -> Result<A, AskError> {
+    begin(cluster, node, timeout).await?.ask(&message, answers).await
+}
+
+/// A connection to one process, for several questions.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    link: Link,
+    timeout: Duration,
+}
+
+/// Connects to `node`; it may take so long for each answer.
+pub(crate) async fn begin(
+    cluster: &Cluster,
+    node: NodeId,
+    timeout: Duration,
+) -> Result<Conversation, AskError> {
     let own = Own {
         node: ClientId(rand::random()).into(),
         parameters: cluster.parameters_hash(),
         standing: Standing::default(),
     };
     let address = cluster.address(node).unwrap_or_default();
-    let mut link = link::dial(address, own, node, timeout).await?;
-    let conversation = async {
-        link.outbox.push(&message);
-        while link.outbox.flush().map_err(LinkError::from)? == Flushed::Blocked {
-            link.outbox.writable().await.map_err(LinkError::from)?;
-        }
-        loop {
-            let frame = link.reader.next().await.ok_or(AskError::Closed)?.map_err(LinkError::from)?;
-            if let Some(answer) = answers(wire::decode_frame(frame).map_err(LinkError::from)?) {
-                return Ok(answer);
+    Ok(Conversation { link: link::dial(address, own, node, timeout).await?, timeout })
+}
+
+impl Conversation {
+    /// Asks, and waits for what `answers` takes for the answer.
+    pub(crate) async fn ask<A>(
+        &mut self,
+        message: &Message,
+        mut answers: impl FnMut(ToClient) -> Option<A>,
+    ) -> Result<A, AskError> {
+        let Conversation { link, timeout } = self;
+        let conversation = async {
+            link.outbox.push(message);
+            while link.outbox.flush().map_err(LinkError::from)? == Flushed::Blocked {
+                link.outbox.writable().await.map_err(LinkError::from)?;
             }
-        }
-    };
-    tokio::time::timeout(timeout, conversation).await.map_err(|_| AskError::Silent(timeout))?
+            loop {
+                let frame = link.reader.next().await.ok_or(AskError::Closed)?.map_err(LinkError::from)?;
+                if let Some(answer) = answers(wire::decode_frame(frame).map_err(LinkError::from)?) {
+                    return Ok(answer);
+                }
+            }
+        };
+        tokio::time::timeout(*timeout, conversation).await.map_err(|_| AskError::Silent(*timeout))?
+    }
 }
 
 /// Not the answer to this question.
-fn ignore_unasked<A>(other: &ToClient) -> Option<A> {
+pub(crate) fn ignore_unasked<A>(other: &ToClient) -> Option<A> {
     tracing::debug!(?other, "ignores an answer to another question");
     None
 }

@@ -76,16 +76,21 @@ impl Client {
         }
     }
 
-    /// Sets `key` as a backup has it, in a cluster that has never taken a write. The cluster takes no other writes from the first such call
-    /// on until [`Client::restore_end`].
-    pub async fn restore(&self, key: impl Into<Bytes>, record: Record) -> Result<Answer<()>, CallError> {
-        let answer = self.write(Write::Restore { key: key.into(), record }).await?;
+    /// Sets `key` as the backup of that checksum has it, in a cluster that has never taken a write. The cluster takes no other writes, and no
+    /// other backup, from the first such call on until [`Client::restore_end`].
+    pub async fn restore(
+        &self,
+        key: impl Into<Bytes>,
+        record: Record,
+        backup: u64,
+    ) -> Result<Answer<()>, CallError> {
+        let answer = self.write(Write::Restore { key: key.into(), record, backup }).await?;
         Ok(Answer { value: (), slot: answer.slot })
     }
 
     /// Ends a restore: the cluster's next write takes the revision after this one.
-    pub async fn restore_end(&self, revision: Revision) -> Result<Answer<()>, CallError> {
-        let answer = self.write(Write::RestoreEnd { revision }).await?;
+    pub async fn restore_end(&self, revision: Revision, backup: u64) -> Result<Answer<()>, CallError> {
+        let answer = self.write(Write::RestoreEnd { revision, backup }).await?;
         Ok(Answer { value: (), slot: answer.slot })
     }
 

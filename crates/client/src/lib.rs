@@ -13,15 +13,18 @@
 //! ```
 //!
 //! [`session`] is the logic without I/O, `driver` the task around it, [`Client`] the handle. [`workload`] drives a cluster and
-//! checks every answer; [`status`] and [`admin`] ask processes directly. Upholds the client's half of S9, and the
+//! checks every answer; [`status`] and [`admin`] ask processes directly; [`backup`] and [`restore`] carry a whole state
+//! into a file and into a new cluster. Upholds the client's half of S9, and the
 //! three-way outcome of every call. Absent on purpose: caches, and anything that would make a read less fresh than asked for.
 
 pub mod admin;
 pub mod ask;
+pub mod backup;
 mod client;
 mod driver;
 mod outcome;
 pub mod readmission;
+pub mod restore;
 pub mod session;
 pub mod status;
 pub mod workload;

@@ -18,8 +18,8 @@ use crate::ask::{self, AskError};
 const STEP: Duration = Duration::from_secs(5);
 /// Between two questions how far it is.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long nobody may lead before the command gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nobody may lead, usually, before [`readmit`] gives up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a readmission ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +89,12 @@ pub enum ReadmitError {
     NoLeader(Duration, String),
 }
 
-/// Readmits `acceptor`, whose directory is empty, or finishes that; `report` gets a line for each piece of news.
+/// Readmits `acceptor`, whose directory is empty, or finishes that. Gives up when nobody has led for `patience`. `report` gets a line for each
+/// piece of news.
 pub async fn readmit(
     cluster: &Cluster,
     acceptor: AcceptorId,
+    patience: Duration,
     mut report: impl FnMut(&str),
 ) -> Result<Readmitted, ReadmitError> {
     if !cluster.acceptors.contains_key(&acceptor) {
@@ -114,7 +116,7 @@ pub async fn readmit(
         }
     };
     report(&format!("{acceptor} waits with disk {disk}"));
-    enter(cluster, acceptor, disk, &mut report).await
+    enter(cluster, acceptor, disk, patience, &mut report).await
 }
 
 /// A disk that waits to be readmitted can't be formed any more: it must not happen before a cluster is formed.
@@ -138,13 +140,14 @@ async fn enter(
     cluster: &Cluster,
     acceptor: AcceptorId,
     disk: DiskId,
+    patience: Duration,
     report: &mut impl FnMut(&str),
 ) -> Result<Readmitted, ReadmitError> {
     let proposers: Vec<ProposerId> = cluster.proposers.keys().copied().collect();
     let (mut turn, mut hint, mut led_at) = (0, None, Instant::now());
     let mut silent: BTreeMap<ProposerId, String> = BTreeMap::new();
     let mut told: Option<(Ballot, u64, u64)> = None;
-    while led_at.elapsed() < PATIENCE {
+    while led_at.elapsed() < patience {
         let whom = hint.take().unwrap_or_else(|| {
             turn += 1;
             proposers[(turn - 1) % proposers.len()]
@@ -175,5 +178,5 @@ async fn enter(
         sleep(PAUSE).await;
     }
     let list: Vec<_> = silent.iter().map(|(whom, why)| format!("{whom}: {why}")).collect();
-    Err(ReadmitError::NoLeader(PATIENCE, list.join(", ")))
+    Err(ReadmitError::NoLeader(patience, list.join(", ")))
 }

@@ -157,7 +157,7 @@ impl<T> Session<T> {
         let (key, value): (&[u8], &[u8]) = match &write {
             Write::Put { key, value } => (key, value),
             Write::Delete { key } => (key, &[]),
-            Write::Restore { key, record } => (key, &record.value),
+            Write::Restore { key, record, .. } => (key, &record.value),
             Write::RestoreEnd { .. } => (&[], &[]),
         };
         match self.refuse_early(key, value) {

@@ -1,17 +1,19 @@
 //! How a cluster is: every process asked directly, and what follows for who leads and what may still fail.
 
+mod tolerance;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
 use serde::Serialize;
-use synod_protocol::message::{Formation, PhaseName, Status, Transfer};
-use synod_protocol::{Cluster, ClusterId, NodeId};
+use synod_protocol::message::{Formation, LearnerStatus, PhaseName, Status, Transfer};
+use synod_protocol::{Cluster, ClusterId, NodeId, Slot};
 
 use crate::ask;
+pub use tolerance::{Acceptors, Behind, Learners};
+use tolerance::{Holder, Unopened, Voter};
 
-/// An acceptor that lacks no more slots than this holds everything up to about now: answers are of different moments.
-const ABOUT_NOW: u64 = 1_024;
 /// How long one process may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,8 @@ pub struct ClusterStatus {
     pub leader: Option<Leader>,
     /// What follows from the acceptors that are up.
     pub acceptors: Acceptors,
+    /// What follows from the configured learners that are up.
+    pub learners: Learners,
     /// Every process of the cluster file.
     pub processes: Vec<Process>,
 }
@@ -37,34 +41,6 @@ pub struct Leader {
     pub ballot: String,
     /// Every slot up to here is chosen.
     pub chosen: u64,
-}
-
-/// What the acceptors allow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Acceptors {
-    /// How many there are.
-    pub count: usize,
-    /// How many must be up to elect a leader and to choose commands.
-    pub needed: usize,
-    /// How many are up and open in the same cluster.
-    pub open: usize,
-    /// How many are up but not formed (see `synod admin form`).
-    pub unformed: usize,
-    /// Whether commands can be chosen.
-    pub quorum: bool,
-    /// How many more may fail before they can't, counting only those that hold everything chosen up to about now.
-    pub more_failures: usize,
-    /// Those that are up and still catch up.
-    pub behind: Vec<Behind>,
-}
-
-/// An acceptor that lacks slots which were chosen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Behind {
-    /// Which.
-    pub id: String,
-    /// How many slots it has to go.
-    pub slots: u64,
 }
 
 /// One process.
@@ -120,6 +96,8 @@ pub enum State {
     },
     /// A learner.
     Learner {
+        /// Whether it is an observer, which counts neither for what may fail nor for what acceptors may drop.
+        observer: bool,
         /// Applied slot.
         applied: u64,
         /// Every slot up to here is applied and synced.
@@ -171,54 +149,52 @@ pub fn assess(cluster: &Cluster, answers: Vec<(NodeId, String, Result<Status, St
         ballot: ballot.to_string(),
         chosen: chosen.0,
     });
+    let formations = statuses().filter_map(|(node, status)| {
+        let (NodeId::Acceptor(id), Status::Acceptor(status)) = (node, status) else { return None };
+        Some((id, status))
+    });
     let mut clusters: BTreeMap<ClusterId, usize> = BTreeMap::new();
-    let mut unformed = 0;
-    for (_, status) in statuses() {
-        match status {
-            Status::Acceptor(status) => match status.formation.cluster() {
-                Some(cluster) => *clusters.entry(cluster).or_default() += 1,
-                None => unformed += 1,
-            },
-            Status::Proposer(_) | Status::Learner(_) => {}
+    let mut unopened = Vec::new();
+    for (id, status) in formations.clone() {
+        match status.formation.cluster() {
+            Some(cluster) => *clusters.entry(cluster).or_default() += 1,
+            None => {
+                let prepared = matches!(status.formation, Formation::Prepared { .. });
+                unopened.push(Unopened { id, prepared });
+            }
         }
     }
-    let (ours, open) =
-        clusters.iter().max_by_key(|(_, count)| **count).map_or((None, 0), |(id, count)| (Some(*id), *count));
-    let needed = cluster.quorums.phase1().max(cluster.quorums.phase2());
-    let held = |status: &Status| match status {
-        Status::Acceptor(status) if status.formation.cluster() == ours && ours.is_some() => {
-            Some(status.held.0)
-        }
-        Status::Acceptor(_) | Status::Proposer(_) | Status::Learner(_) => None,
-    };
+    let ours = clusters.iter().max_by_key(|(_, count)| **count).map(|(id, _)| *id);
+    let open: Vec<_> =
+        formations.filter(|(_, status)| ours.is_some() && status.formation.cluster() == ours).collect();
     // Without a leader to tell it: what some acceptor knows to be chosen.
-    let highest = statuses().filter_map(|(_, status)| held(status)).max().unwrap_or(0);
+    let highest = open.iter().map(|(_, status)| status.held.0).max().unwrap_or(0);
     let chosen = leader.as_ref().map_or(highest, |leader| leader.chosen.max(highest));
-    let lacking = statuses().filter_map(|(node, status)| Some((node, chosen - held(status)?)));
-    let behind: Vec<_> = lacking
-        .filter(|(_, slots)| *slots > ABOUT_NOW)
-        .map(|(node, slots)| Behind { id: node.to_string(), slots })
+    let voters: Vec<_> = open
+        .iter()
+        .map(|(id, status)| Voter { id: *id, lacks: chosen - status.held.0, full: status.full })
         .collect();
-    let acceptors = Acceptors {
-        count: cluster.quorums.count(),
-        needed,
-        open,
-        unformed,
-        quorum: open >= needed,
-        more_failures: (open - behind.len()).saturating_sub(needed),
-        behind,
-    };
+    let acceptors = tolerance::acceptors(&cluster.quorums, &voters, &unopened, leader.is_some());
+    let floor = open.iter().map(|(_, status)| status.floor).max().unwrap_or(Slot::ZERO);
+    let holders: Vec<_> = statuses()
+        .filter_map(|(node, status)| {
+            let (NodeId::Learner(id), Status::Learner(status)) = (node, status) else { return None };
+            let LearnerStatus { synced, in_doubt, .. } = *status;
+            cluster.learners.contains_key(&id).then_some(Holder { id, synced, in_doubt })
+        })
+        .collect();
+    let learners = tolerance::learners(cluster.learners.len(), &holders, floor);
     let processes = answers.iter().map(|(node, address, answer)| Process {
         id: node.to_string(),
         address: address.clone(),
         up: answer.is_ok(),
         trouble: answer.as_ref().err().cloned(),
-        state: answer.as_ref().ok().map(|status| state(status, chosen)),
+        state: answer.as_ref().ok().map(|status| state(cluster, *node, status, chosen)),
     });
-    ClusterStatus { name: cluster.name.clone(), leader, acceptors, processes: processes.collect() }
+    ClusterStatus { name: cluster.name.clone(), leader, acceptors, learners, processes: processes.collect() }
 }
 
-fn state(status: &Status, chosen: u64) -> State {
+fn state(cluster: &Cluster, node: NodeId, status: &Status, chosen: u64) -> State {
     match status {
         Status::Acceptor(status) => State::Acceptor {
             formation: match status.formation {
@@ -247,6 +223,7 @@ fn state(status: &Status, chosen: u64) -> State {
             queued_bytes: status.queued_bytes,
         },
         Status::Learner(status) => State::Learner {
+            observer: matches!(node, NodeId::Learner(id) if cluster.observers.contains_key(&id)),
             applied: status.applied.0,
             synced: status.synced.0,
             engine: status.engine.clone(),
@@ -272,54 +249,6 @@ fn transfer(Transfer { from, slot, bytes }: &Transfer) -> String {
     }
 }
 
-impl Acceptors {
-    /// In plain words.
-    pub fn verdict(&self) -> String {
-        let Acceptors { count, needed, open, unformed, quorum, more_failures, behind } = self;
-        let but = catching_up(behind);
-        match (quorum, more_failures) {
-            (true, 0) => {
-                format!("no more acceptor may fail: {but}{needed} of {count} acceptors needed, {open} up")
-            }
-            (true, more) => {
-                let may = if *more == 1 {
-                    "1 more acceptor may fail".into()
-                } else {
-                    format!("{more} more acceptors may fail")
-                };
-                let but = if but.is_empty() { but } else { format!(": {}", but.trim_end_matches("; ")) };
-                format!("{may}{but} ({needed} of {count} needed, {open} up)")
-            }
-            (false, _) if *open == 0 && *unformed > 0 => {
-                format!("not formed: {unformed} of {count} acceptors wait for `synod admin form`")
-            }
-            (false, _) => format!("no quorum: {needed} of {count} acceptors needed, {open} up"),
-        }
-    }
-}
-
-/// Who doesn't hold everything yet, and how far it has to go.
-fn catching_up(behind: &[Behind]) -> String {
-    let mut text = String::new();
-    for Behind { id, slots } in behind {
-        text += &format!("{id} is still catching up, {} slots to go; ", grouped(*slots));
-    }
-    text
-}
-
-/// A number with a comma after each thousand.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 impl std::fmt::Display for ClusterStatus {
     /// Aligned columns for people.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -331,6 +260,7 @@ impl std::fmt::Display for ClusterStatus {
             None => writeln!(f, "leader     none answers")?,
         }
         writeln!(f, "acceptors  {}", self.acceptors.verdict())?;
+        writeln!(f, "learners   {}", self.learners.verdict())?;
         writeln!(f)?;
         let width = self.processes.iter().map(|process| process.address.len()).max().unwrap_or(0).max(7);
         writeln!(f, "{:<4} {:<width$} {:<5} STATE", "NODE", "ADDRESS", "UP")?;
@@ -363,11 +293,25 @@ impl std::fmt::Display for State {
                     write!(f, "{phase:<9} ballot   {ballot}")
                 }
             }
-            State::Learner { applied, synced, keys, leader, engine, full, in_doubt, transfer, .. } => {
+            State::Learner {
+                observer,
+                applied,
+                synced,
+                keys,
+                leader,
+                engine,
+                full,
+                in_doubt,
+                transfer,
+                ..
+            } => {
                 write!(
                     f,
                     "applied {applied:<9} synced {synced:<9} keys {keys:<8} {engine:<6} follows {leader}"
                 )?;
+                if *observer {
+                    write!(f, ", observer")?;
+                }
                 if *full {
                     write!(f, ", no room for checkpoints")?;
                 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use synod_protocol::NodeId;
-use synod_protocol::hello::Refused;
+use synod_protocol::hello::{Refused, Standing};
 use synod_protocol::link::{FrameReader, Link, Outbox};
 use synod_protocol::wire::{self, Payload};
 use tokio::sync::mpsc::UnboundedSender;
@@ -45,6 +45,8 @@ pub(crate) type Events<M> = UnboundedSender<Event<M>>;
 pub(crate) struct Connection {
     pub(crate) node: NodeId,
     pub(crate) number: u64,
+    /// What the other side told of itself.
+    pub(crate) standing: Standing,
     pub(crate) outbox: Outbox,
     /// The reader ends when this is dropped.
     pub(crate) _closer: oneshot::Sender<std::convert::Infallible>,
@@ -56,7 +58,13 @@ pub(crate) async fn serve<M: Payload>(door: &Door, link: Link, events: &Events<M
     let (node, number) = (hello.from, door.number_connection());
     let (closer, closed) = oneshot::channel();
     // The run loop has gone only when the process is about to end; then nobody misses what isn't told.
-    let _ending = events.send(Event::Up(Connection { node, number, outbox, _closer: closer }));
+    let _ending = events.send(Event::Up(Connection {
+        node,
+        number,
+        standing: hello.standing,
+        outbox,
+        _closer: closer,
+    }));
     let ended = read(door, node, number, reader, closed, events).await;
     let _ending = events.send(Event::Down { node, connection: number });
     ended

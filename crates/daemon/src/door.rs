@@ -73,9 +73,9 @@ impl Door {
         self.state().standing = standing;
     }
 
-    /// Notes which acceptors' disks count, and how far they have come, as the role knows.
-    pub(crate) fn note_incarnations(&self, incarnations: &Incarnations) {
-        self.state().identity.note(incarnations);
+    /// Notes which acceptors' disks count, and how far they have come, as the role knows; whether that is news.
+    pub(crate) fn note_incarnations(&self, incarnations: &Incarnations) -> bool {
+        self.state().identity.note(incarnations)
     }
 
     /// Our own side of a handshake.

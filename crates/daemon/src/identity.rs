@@ -65,11 +65,13 @@ impl Identity {
         self.adopted
     }
 
-    /// Notes which disks count, and how far they have come.
-    pub(crate) fn note(&mut self, incarnations: &Incarnations) {
-        if self.incarnations != *incarnations {
+    /// Notes which disks count, and how far they have come; whether that is news.
+    pub(crate) fn note(&mut self, incarnations: &Incarnations) -> bool {
+        let is_news = self.incarnations != *incarnations;
+        if is_news {
             self.incarnations = incarnations.clone();
         }
+        is_news
     }
 
     /// To be called before `acceptor` is dialed: what is known by then of its disk's position holds for the hello that comes of it. What
@@ -93,9 +95,7 @@ impl Identity {
             return Heard::RolledBack { from: seen.highest, to };
         }
         seen.highest = position;
-        if let Some(row) = self.incarnations.get(acceptor)
-            && row.disk != DiskId(incarnation)
-            && row.since >= since
+        if let Some(row) = self.incarnations.replaces(acceptor, DiskId(incarnation), since)
             && cluster.is_some()
         {
             self.told.remove(&acceptor);

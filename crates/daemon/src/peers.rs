@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 
-use synod_protocol::NodeId;
+use synod_protocol::hello::Standing;
 use synod_protocol::link::Flushed;
 use synod_protocol::message::Message;
+use synod_protocol::{DiskId, Incarnations, NodeId};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
@@ -60,6 +61,19 @@ impl<M: Send + 'static> Peers<M> {
     /// Closes that connection; false if it isn't there any more.
     pub(crate) fn remove(&mut self, node: NodeId, connection: u64) -> bool {
         self.is_current(node, connection) && self.peers.remove(&node).is_some()
+    }
+
+    /// Closes connections to acceptors whose disks were replaced: dialed again, they are told so.
+    pub(crate) fn hang_up_replaced(&self, incarnations: &Incarnations) {
+        for (node, Peer { connection, .. }) in &self.peers {
+            let Standing { incarnation, since, .. } = connection.standing;
+            if let NodeId::Acceptor(acceptor) = *node
+                && incarnations.replaces(acceptor, DiskId(incarnation), since).is_some()
+            {
+                // Told like any other end, after what came before it.
+                let _ending = self.events.send(Event::Down { node: *node, connection: connection.number });
+            }
+        }
     }
 
     /// Puts a message into its peer's outbox, or drops it.

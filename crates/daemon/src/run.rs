@@ -216,8 +216,10 @@ where
         let persisted = noted.persisted;
         let released = released.map_err(|error| self.broken("make its records durable", &error))?;
         self.door.set_standing(self.role.standing());
-        if let Some(incarnations) = self.role.incarnations() {
-            self.door.note_incarnations(incarnations);
+        if let Some(incarnations) = self.role.incarnations()
+            && self.door.note_incarnations(incarnations)
+        {
+            self.peers.hang_up_replaced(incarnations);
         }
         let now = Instant::now();
         for order in released.timers {

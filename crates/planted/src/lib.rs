@@ -146,6 +146,7 @@ bugs! {
     ImageEndNotAwaited: "image-end-not-awaited", "A state built from an image counts as complete before the image's last chunk.";
     RepliesNotInImage: "replies-not-in-image", "An image has the sessions, but not their kept replies.";
     WritesDuringRestore: "writes-during-restore", "The state takes writes of its own while a backup is being restored.";
+    BackupsMixed: "backups-mixed", "A restore that one backup began is gone on with by another.";
     FrozenOverlayForgotten: "frozen-overlay-forgotten", "The disk engine doesn't look for a key in what is being written to disk.";
     CheckpointNotWhole: "checkpoint-not-whole", "The disk engine writes the keys of a checkpoint without its applied slot and sessions.";
     SpillAfterCheckpoint: "spill-after-checkpoint", "The disk engine writes keys between two checkpoints, though what it holds is to be one checkpoint.";

@@ -106,7 +106,8 @@ pub struct Proposer {
     learners: BTreeSet<LearnerId>,
     /// What the configured learners have synced and pinned.
     reports: Reports,
-    /// Which disks were replaced, and how far disks have come (S12), as promises and votes have told in this life.
+    /// Which disks were replaced, and how far disks have come (S12), as promises and votes have told in this life, or readmitted by this
+    /// leader itself.
     incarnations: Incarnations,
     /// The disk that the current ballot was begun to readmit.
     replacement: Option<Replacement>,

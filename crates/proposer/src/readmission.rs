@@ -178,7 +178,11 @@ impl Proposer {
                     let (state, is_over) = (readmitting.state(leading, quorums), readmitting.is_over());
                     if own && let Some(readmitting) = &mut leading.readmitting {
                         readmitting.unasked = 0;
-                        readmitting.told |= matches!(state, Readmission::Granted(_));
+                        if let Readmission::Granted(admission) = &state {
+                            readmitting.told = true;
+                            // A quorum has recorded it. The new disk is about to be dialed, and must not be taken for an older one.
+                            self.incarnations.merge(&admission.incarnations);
+                        }
                         return state;
                     }
                     if !is_over {

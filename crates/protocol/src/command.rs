@@ -88,11 +88,15 @@ pub enum Operation<'a> {
         value: &'a [u8],
         /// As the record had them.
         stamp: Stamp,
+        /// The backup's checksum: a restore goes on only with the backup that it began with.
+        backup: u64,
     },
     /// Ends a restore, or makes the restore of nothing: the next mutation takes the revision after this one.
     RestoreEnd {
         /// The backup's revision.
         revision: Revision,
+        /// The backup's checksum.
+        backup: u64,
     },
 }
 
@@ -195,6 +199,15 @@ pub enum Refusal {
     /// A restored record, or the end of a restore, whose revisions can't be.
     #[error("the backup names revisions that can't be: it is damaged, or not from this kind of cluster")]
     BadRevision,
+    /// A restore of one backup while another's is under way.
+    #[error(
+        "another backup (checksum {backup:016x}) is being restored into this cluster: go on with that file, or restore this one into \
+         another new cluster"
+    )]
+    OtherBackup {
+        /// The checksum of the backup that is being restored.
+        backup: u64,
+    },
 }
 
 /// The reply to [`Command::Open`].

@@ -143,12 +143,16 @@ pub enum Refused {
 
 impl Refused {
     /// Whether this tells a process with such a standing to stop. It names the cluster and the disk, so that one that was meant for another
-    /// process, or for the disk that this one had before, stops nobody.
+    /// process, or for the disk that this one had before, stops nobody; nor does one that knows only of an earlier replacement than the one by
+    /// which this disk was let in.
     pub fn stops(&self, standing: Standing) -> bool {
+        let is_meant =
+            |cluster: &_, disk: &_| standing.cluster == Some(*cluster) && standing.incarnation == *disk;
         match self {
-            Refused::Replaced { cluster, disk, .. } | Refused::RolledBack { cluster, disk, .. } => {
-                standing.cluster == Some(*cluster) && standing.incarnation == *disk
+            Refused::Replaced { cluster, disk, since, .. } => {
+                is_meant(cluster, disk) && *since >= standing.since
             }
+            Refused::RolledBack { cluster, disk, .. } => is_meant(cluster, disk),
             Refused::Parameters { .. }
             | Refused::OtherCluster { .. }
             | Refused::WrongAddress { .. }

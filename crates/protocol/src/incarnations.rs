@@ -105,6 +105,12 @@ impl Incarnations {
         other.rows().fold(false, |any, (acceptor, row)| self.note(acceptor, row) || any)
     }
 
+    /// The row that came in the place of this disk of `acceptor`, itself let in at `since`, if one did. A disk that was let in later is
+    /// only one that this table hasn't heard of.
+    pub fn replaces(&self, acceptor: AcceptorId, disk: DiskId, since: Ballot) -> Option<Incarnation> {
+        self.get(acceptor).filter(|row| row.disk != disk && row.since >= since)
+    }
+
     /// Takes in how far the disk of `acceptor` has come, if it is the one that counts; whether that is news.
     pub fn reached(&mut self, acceptor: AcceptorId, disk: DiskAt) -> bool {
         let since = self.get(acceptor).map_or(Ballot::NONE, |known| known.since);

@@ -286,6 +286,7 @@ impl Ledger {
                 Refusal::KeyTooLong { .. }
                 | Refusal::ValueTooLong { .. }
                 | Refusal::Restoring
+                | Refusal::OtherBackup { .. }
                 | Refusal::NotEmpty { .. }
                 | Refusal::BadRevision,
             ) => {

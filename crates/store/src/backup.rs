@@ -68,11 +68,11 @@ impl<W: Write> BackupWriter<W> {
         self.part(length, chunk)
     }
 
-    /// Writes the end mark and flushes; gives the file back, to be synced.
-    pub fn finish(mut self) -> io::Result<W> {
+    /// Writes the end mark and flushes; gives the file back, to be synced, and the checksum of the whole, by which this backup is known.
+    pub fn finish(mut self) -> io::Result<(W, u64)> {
         self.part(0, &[])?;
         self.out.flush()?;
-        Ok(self.out)
+        Ok((self.out, self.checksum))
     }
 
     fn part(&mut self, length: u32, chunk: &[u8]) -> io::Result<()> {
@@ -130,6 +130,16 @@ impl<R: Read> BackupReader<R> {
         }
     }
 
+    /// The checksum of what was read so far: at the end, the one by which this backup is known.
+    pub fn checksum(&self) -> u64 {
+        self.checksum
+    }
+
+    /// Where the next chunk begins.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     fn take(&mut self, length: u64) -> Result<Vec<u8>, BackupError> {
         let mut bytes = Vec::new();
         self.input.by_ref().take(length).read_to_end(&mut bytes)?;
@@ -153,7 +163,11 @@ mod tests {
     fn written(chunks: &[&[u8]]) -> Vec<u8> {
         let mut writer = BackupWriter::new(Vec::new()).unwrap();
         chunks.iter().for_each(|chunk| writer.chunk(chunk).unwrap());
-        writer.finish().unwrap()
+        let (bytes, checksum) = writer.finish().unwrap();
+        let mut reader = BackupReader::new(&bytes[..]).unwrap();
+        while reader.chunk().unwrap().is_some() {}
+        assert_eq!((reader.checksum(), reader.offset()), (checksum, bytes.len() as u64));
+        bytes
     }
 
     fn read(bytes: &[u8]) -> Result<Vec<Bytes>, BackupError> {

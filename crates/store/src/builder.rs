@@ -87,6 +87,8 @@ enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Builder<S> {
     limits: Limits,
+    /// Whether images made under other limits are taken.
+    any_limits: bool,
     /// The state that changes are put on; of an image of everything, the empty one.
     base: Base,
     sessions: Sessions,
@@ -108,12 +110,24 @@ impl<S: Storage> Builder<S> {
         let (limits, head, sessions, storage) = machine.into_parts();
         let base = Base { applied: head.applied, chain: head.chain };
         let (stage, last_key, items, digest) = (Stage::Opening, None, 0, 0);
-        Builder { limits, base, sessions, storage, stage, last_key, items, digest }
+        Builder { limits, any_limits: false, base, sessions, storage, stage, last_key, items, digest }
     }
 
     /// For the chunks of [`Image::without_keys`](crate::Image::without_keys), around the storage in which its keys are.
     pub fn around(limits: Limits, storage: S) -> Builder<S> {
         Builder::on(StateMachine::from_parts(limits, Head::default(), Sessions::default(), storage))
+    }
+
+    /// For an image of everything that is only read, whatever limits it was made under.
+    pub(crate) fn reading(storage: S) -> Builder<S> {
+        let any = u64::MAX;
+        let limits = Limits { key_bytes: any, value_bytes: any, sessions: any, session_window: any };
+        Builder { any_limits: true, ..Builder::new(limits, storage) }
+    }
+
+    /// The storage in which it is built.
+    pub(crate) fn storage_mut(&mut self) -> &mut S {
+        &mut self.storage
     }
 
     /// Takes the next chunk.
@@ -190,7 +204,7 @@ impl<S: Storage> Builder<S> {
 
     fn opening(&mut self, opening: Opening) -> Result<(), ImageError> {
         self.check(self.stage == Stage::Opening, "it begins twice")?;
-        if opening.limits != wire::hash_of(&self.limits) {
+        if !self.any_limits && opening.limits != wire::hash_of(&self.limits) {
             return Err(ImageError::OtherLimits);
         }
         let ours = self.base;
@@ -198,10 +212,10 @@ impl<S: Storage> Builder<S> {
         if theirs != ours {
             return Err(ImageError::OtherBase { theirs: theirs.applied, ours: ours.applied });
         }
-        let Head { applied, revision, restored, .. } = opening.head;
+        let Head { applied, revision, restoring, .. } = opening.head;
         self.check(applied >= ours.applied, "it is older than the state before it")?;
         self.check(
-            restored.is_none() || revision.0 == 0,
+            restoring.is_none() || revision.0 == 0,
             "a restore is under way in a state with mutations",
         )?;
         self.check(opening.sessions <= self.limits.sessions, "more sessions than the limit")?;
@@ -253,7 +267,7 @@ impl<S: Storage> Builder<S> {
         let lengths = key.len() as u64 <= key_bytes && record.value.len() as u64 <= value_bytes;
         self.check(lengths, "a key or value longer than the limit")?;
         let head = self.head();
-        let highest = head.restored.unwrap_or(head.revision);
+        let highest = head.restoring.map_or(head.revision, |restoring| restoring.highest);
         let stamp = record.stamp;
         self.check(is_possible(stamp) && stamp.modified <= highest, "a record of revisions that can't be")?;
         self.storage.put(key, record);

@@ -177,6 +177,7 @@ mod tests {
             Outcome::Refused(Refusal::Restoring),
             Outcome::Refused(Refusal::NotEmpty { revision: Revision(1) }),
             Outcome::Refused(Refusal::BadRevision),
+            Outcome::Refused(Refusal::OtherBackup { backup: 1 }),
         ];
         let replies = outcomes.map(|outcome| chain(|link| link.reply(&reply(outcome))));
         let distinct: std::collections::BTreeSet<_> = all.iter().chain(&replies).collect();

@@ -32,8 +32,17 @@ pub(crate) struct Head {
     pub(crate) chain: u64,
     /// The revision of the last mutation.
     pub(crate) revision: Revision,
-    /// While a restore is under way: the highest revision that it has set.
-    pub(crate) restored: Option<Revision>,
+    /// The restore that is under way, if one is.
+    pub(crate) restoring: Option<Restoring>,
+}
+
+/// A restore under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Restoring {
+    /// The checksum of the backup: no other is mixed in.
+    pub(crate) backup: u64,
+    /// The highest revision that it has set.
+    pub(crate) highest: Revision,
 }
 
 /// A place in an image's order, between two items. Cursors of one image compare as the places do.

@@ -11,7 +11,7 @@ use synod_protocol::command::{SessionId, Stamp};
 use synod_protocol::{Revision, Slot};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::image::Head;
+use crate::image::{Head, Restoring};
 use crate::outcome;
 use crate::session::{Kept, Session};
 use crate::storage::RecordRef;
@@ -89,11 +89,11 @@ impl Writer {
     pub(crate) fn opening(&mut self, opening: &Opening) -> bool {
         self.item(kind::OPENING, |writer| {
             let Opening { limits, head, base, sessions, keys } = *opening;
-            let Head { applied, chain, revision, restored } = head;
+            let Head { applied, chain, revision, restoring } = head;
             writer.out.extend_from_slice(&FORM.to_le_bytes());
             writer.out.extend_from_slice(&limits.to_le_bytes());
             [applied.0, chain, revision.0].into_iter().for_each(|number| writer.number(number));
-            writer.optional(restored.map(|restored| [restored.0]));
+            writer.optional(restoring.map(|Restoring { backup, highest }| [backup, highest.0]));
             writer.optional(base.map(|base| [base.applied.0, base.chain]));
             writer.number(sessions);
             writer.number(keys);
@@ -240,9 +240,10 @@ impl<'a> Reader<'a> {
         let limits = u128::from_le_bytes(self.array()?);
         let (applied, chain) = (Slot(self.number()?), self.number()?);
         let revision = Revision(self.number()?);
-        let restored = self.optional()?.map(|[restored]| Revision(restored));
+        let restoring = self.optional()?;
+        let restoring = restoring.map(|[backup, highest]| Restoring { backup, highest: Revision(highest) });
         let base = self.optional()?.map(|[applied, chain]| Base { applied: Slot(applied), chain });
-        let head = Head { applied, chain, revision, restored };
+        let head = Head { applied, chain, revision, restoring };
         Some(Opening { limits, head, base, sessions: self.number()?, keys: self.number()? })
     }
 

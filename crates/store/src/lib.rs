@@ -10,6 +10,7 @@
 mod backup;
 mod builder;
 mod chain;
+mod contents;
 mod image;
 mod item;
 mod machine;
@@ -20,6 +21,7 @@ mod storage;
 
 pub use backup::{BackupError, BackupReader, BackupWriter};
 pub use builder::{Builder, ImageError};
+pub use contents::{Contents, Summary};
 pub use image::{Changes, Chunk, Cursor, Image};
 pub use machine::{Applied, StateMachine};
 pub use memory::{MemorySnapshot, MemoryStorage};

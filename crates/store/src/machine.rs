@@ -15,7 +15,7 @@ use synod_protocol::command::{
 use synod_protocol::{Revision, Slot, Value};
 
 use crate::chain::Link;
-use crate::image::{Head, Image};
+use crate::image::{Head, Image, Restoring};
 use crate::session::{Admission, Kept, Sessions};
 use crate::storage::{RecordRef, Storage};
 
@@ -111,8 +111,10 @@ impl<S: Storage> StateMachine<S> {
         let outcome = match operation {
             Operation::Put { key, value } => keys.put(key, value),
             Operation::Delete { key } => keys.delete(key),
-            Operation::Restore { key, value, stamp } => keys.restore(key, RecordRef { stamp, value }),
-            Operation::RestoreEnd { revision } => keys.restore_end(revision),
+            Operation::Restore { key, value, stamp, backup } => {
+                keys.restore(key, RecordRef { stamp, value }, backup)
+            }
+            Operation::RestoreEnd { revision, backup } => keys.restore_end(revision, backup),
             Operation::KeepAlive => Outcome::Renewed,
             Operation::Close => {
                 self.sessions.end(id);
@@ -143,6 +145,11 @@ impl<S: Storage> StateMachine<S> {
     /// What decides how a command applies.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether a backup is being restored: the state is no whole one yet.
+    pub fn is_restoring(&self) -> bool {
+        self.head.restoring.is_some()
     }
 
     /// The record of `key` at the applied slot.
@@ -260,28 +267,30 @@ impl<S: Storage> Mutation<'_, S> {
         Outcome::Deleted { revision: Some(revision) }
     }
 
-    fn restore(&mut self, key: &[u8], record: RecordRef<'_>) -> Outcome {
+    fn restore(&mut self, key: &[u8], record: RecordRef<'_>, backup: u64) -> Outcome {
         let possible = if is_possible(record.stamp) { Ok(()) } else { Err(Refusal::BadRevision) };
         let lengths = self.check_lengths(key, record.value);
-        if let Err(refusal) = lengths.and_then(|()| self.check_no_mutation()).and(possible) {
+        if let Err(refusal) = lengths.and_then(|()| self.check_same_restore(backup)).and(possible) {
             return Outcome::Refused(refusal);
         }
         self.storage.put(key, record);
         self.link.restore(key, record);
-        let highest = self.head.restored.unwrap_or(Revision::ZERO).max(record.stamp.modified);
-        self.head.restored = Some(highest);
+        let before = self.head.restoring.map_or(Revision::ZERO, |restoring| restoring.highest);
+        self.head.restoring = Some(Restoring { backup, highest: before.max(record.stamp.modified) });
         Outcome::Restored
     }
 
-    fn restore_end(&mut self, revision: Revision) -> Outcome {
-        if let Err(refusal) = self.check_no_mutation() {
+    fn restore_end(&mut self, revision: Revision, backup: u64) -> Outcome {
+        if let Err(refusal) = self.check_same_restore(backup) {
             return Outcome::Refused(refusal);
         }
-        if self.head.restored.is_some_and(|highest| revision < highest) || revision > HIGHEST_RESTORED {
+        if self.head.restoring.is_some_and(|restoring| revision < restoring.highest)
+            || revision > HIGHEST_RESTORED
+        {
             return Outcome::Refused(Refusal::BadRevision);
         }
         self.link.restore_end(revision);
-        self.head.restored = None;
+        self.head.restoring = None;
         self.head.revision = revision;
         Outcome::Restored
     }
@@ -297,13 +306,22 @@ impl<S: Storage> Mutation<'_, S> {
     }
 
     fn check_no_restore(&self) -> Result<(), Refusal> {
-        let free = self.head.restored.is_none() || synod_planted::is(Bug::WritesDuringRestore);
+        let free = self.head.restoring.is_none() || synod_planted::is(Bug::WritesDuringRestore);
         if free { Ok(()) } else { Err(Refusal::Restoring) }
     }
 
-    fn check_no_mutation(&self) -> Result<(), Refusal> {
+    /// A restore begins in a state without any mutation, and goes on with the backup that it began with.
+    fn check_same_restore(&self, backup: u64) -> Result<(), Refusal> {
         let revision = self.head.revision;
-        if revision == Revision::ZERO { Ok(()) } else { Err(Refusal::NotEmpty { revision }) }
+        if revision != Revision::ZERO {
+            return Err(Refusal::NotEmpty { revision });
+        }
+        match self.head.restoring {
+            Some(other) if other.backup != backup && !synod_planted::is(Bug::BackupsMixed) => {
+                Err(Refusal::OtherBackup { backup: other.backup })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) fn parts(outcome: Outcome) -> (u8, u64) {
         Outcome::Refused(Refusal::NotEmpty { revision }) => (10, revision.0),
         Outcome::Refused(Refusal::BadRevision) => (11, 0),
         Outcome::Restored => (12, 0),
+        Outcome::Refused(Refusal::OtherBackup { backup }) => (13, backup),
     }
 }
 
@@ -39,6 +40,7 @@ pub(crate) fn from_parts(kind: u8, detail: u64) -> Option<Outcome> {
         10 => Outcome::Refused(Refusal::NotEmpty { revision: Revision(detail) }),
         11 => Outcome::Refused(Refusal::BadRevision),
         12 => Outcome::Restored,
+        13 => Outcome::Refused(Refusal::OtherBackup { backup: detail }),
         _ => return None,
     };
     // One way to write each: an image that says more than it means is damaged.
@@ -60,6 +62,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(found, 5 * 4 + 7, "kinds with a detail take any, the others only 0");
+        assert_eq!(found, 6 * 4 + 7, "kinds with a detail take any, the others only 0");
     }
 }

@@ -104,6 +104,7 @@ fn elsewhere(bug: Bug) -> &'static str {
         }
         B::CreatedOverwritten
         | B::WritesDuringRestore
+        | B::BackupsMixed
         | B::ImageWithoutSessions
         | B::RepliesNotInImage
         | B::ImageWithOlderChain

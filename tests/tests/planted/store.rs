@@ -36,6 +36,7 @@ fn i10_random_images_damage_and_restores_catch_bugs_of_images() {
     check("chunks out of order", BUILT, image::every_disorder, image::take_runs, &disorder);
     let restore = [
         (Bug::WritesDuringRestore, "a write while a backup is being restored"),
+        (Bug::BackupsMixed, "another backup's record in a restore"),
         (Bug::CreatedOverwritten, "a put keeps when its key was made"),
     ];
     check("a restore under way", BUILT, image::a_restore_under_way, image::take_runs, &restore);

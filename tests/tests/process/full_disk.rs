@@ -1,16 +1,14 @@
-//! A disk that is really full: a small file system of its own for one acceptor's directory.
-//!
-//! Takes root and a loop device; where the machine has none, the test says SKIPPED, loudly, and shows nothing.
+//! Disks that are really full: a small file system of its own for an acceptor's directory, and for a learner's.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use futures::future::join_all;
 use synod_client::{Client, Options};
-use synod_protocol::AcceptorId;
-use synod_protocol::message::{AcceptorStatus, Status};
-use synod_tests::Daemons;
+use synod_protocol::message::{AcceptorStatus, LearnerStatus, Status};
+use synod_protocol::{AcceptorId, LearnerId};
+use synod_tests::{Daemons, command};
+
+use crate::mounted::Mounted;
 
 const A1: AcceptorId = AcceptorId(1);
 /// Bytes of the file system.
@@ -20,36 +18,6 @@ const BALLAST_BYTES: usize = 16 << 20;
 const VALUE_BYTES: usize = 64 << 10;
 /// Puts at once: small batches, beside which the next segment is prepared in time, or found to have no space.
 const AT_ONCE: usize = 2;
-
-/// A mounted file system; unmounted in the end.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// Makes a file system in a file beside `directory`, with what lies there, and mounts it in its place; or why not.
-    fn over(directory: &Path) -> Result<Mounted, String> {
-        let image = directory.with_extension("image");
-        let file = std::fs::File::create(&image).and_then(|file| file.set_len(DISK_BYTES));
-        file.map_err(|error| format!("{}: {error}", image.display()))?;
-        run(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-d"]).arg(directory).arg(&image))?;
-        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(directory))?;
-        Ok(Mounted(directory.to_path_buf()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if let Err(why) = run(Command::new("umount").arg("--lazy").arg(&self.0)) {
-            eprintln!("left mounted: {why}");
-        }
-    }
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| format!("{program}: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
-    if output.status.success() { Ok(()) } else { Err(format!("{program}: {said}")) }
-}
 
 async fn a1(daemons: &Daemons) -> Option<AcceptorStatus> {
     match daemons.status(A1).await {
@@ -63,7 +31,7 @@ async fn an_acceptor_whose_disk_is_full_votes_on_nothing_new_and_goes_on_when_th
     let mut daemons = Daemons::formed("full-disk", (3, 2, 1)).await;
     daemons.kill(A1);
     let directory = daemons.data_dir(A1);
-    let mounted = match Mounted::over(&directory) {
+    let mounted = match Mounted::over(&directory, DISK_BYTES) {
         Ok(mounted) => mounted,
         Err(why) => {
             eprintln!("SKIPPED: a full disk needs root, mkfs.ext4 and a loop device: {why}");
@@ -110,6 +78,98 @@ async fn an_acceptor_whose_disk_is_full_votes_on_nothing_new_and_goes_on_when_th
         .await;
     assert_eq!(daemons.pids().get(&A1.into()), Some(&pid), "the same process");
     // The last write before the file system goes is the daemon's.
+    daemons.kill_all();
+    drop(mounted);
+}
+
+const L2: LearnerId = LearnerId(2);
+/// Free bytes on the learner's file system: less than its state takes.
+const FREE_BYTES: u64 = 2 << 20;
+
+async fn l2(daemons: &Daemons) -> Option<LearnerStatus> {
+    match daemons.status(L2).await {
+        Some(Status::Learner(status)) => Some(status),
+        _ => None,
+    }
+}
+
+/// Fills the file system up but for so many bytes.
+fn fill(ballast: &std::path::Path, free: u64) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(ballast).unwrap();
+    let mut bytes = 0_u64;
+    let full = loop {
+        match file.write_all(&[7; 1 << 16]) {
+            Ok(()) => bytes += 1 << 16,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull, "{full}");
+    file.set_len(bytes - free).unwrap();
+    file.sync_all().unwrap();
+}
+
+async fn status_line(daemons: &Daemons, node: &str) -> String {
+    let mut synod = command("synod");
+    synod.arg("--cluster").arg(&daemons.file).arg("status");
+    let output = tokio::task::spawn_blocking(move || synod.output().unwrap()).await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().find(|line| line.starts_with(node)).unwrap_or_else(|| panic!("{text}")).to_string()
+}
+
+#[tokio::test]
+async fn a_learner_without_room_serves_reads_and_makes_checkpoints_again_when_there_is_space() {
+    let tuning = "[tuning]\nsegment_bytes = 1048576\ncheckpoint_bytes = 262144\n";
+    let mut daemons = Daemons::prepare("full-learner", (1, 1, 2), tuning);
+    daemons.start_all();
+    daemons.form().await;
+    daemons.wait_until_serving().await;
+    daemons.kill(L2);
+    let directory = daemons.data_dir(L2);
+    let mounted = match Mounted::over(&directory, DISK_BYTES / 2) {
+        Ok(mounted) => mounted,
+        Err(why) => {
+            eprintln!("SKIPPED: a full disk needs root, mkfs.ext4 and a loop device: {why}");
+            return;
+        }
+    };
+    let ballast = directory.join("ballast");
+    fill(&ballast, FREE_BYTES);
+    daemons.start(L2);
+    daemons.wait_for("l2 to answer", l2).await;
+    let pid = daemons.pids()[&L2.into()];
+
+    // Twice what it has room for.
+    let client = Client::connect(daemons.cluster.clone(), Options { deadline: Duration::from_secs(20) });
+    let keys = 2 * FREE_BYTES / VALUE_BYTES as u64;
+    for number in 0..keys {
+        client.put(format!("k{number}"), vec![1; VALUE_BYTES]).await.unwrap();
+    }
+    let full = daemons
+        .wait_for("l2 to be full", async |daemons| l2(daemons).await.filter(|status| status.full))
+        .await;
+    assert!(full.synced < full.applied, "{full:?}");
+    let line = status_line(&daemons, "l2").await;
+    assert!(line.contains("no room for checkpoints"), "{line}");
+
+    // It is the only one left, and serves: what was written before, and what is written from here on.
+    daemons.kill(LearnerId(1));
+    let last = client.put("last", "written while full").await.unwrap();
+    for key in ["k0", "last"] {
+        assert!(client.get(key).await.unwrap().value.is_some(), "{key}");
+    }
+    let still = l2(&daemons).await.unwrap();
+    assert!(still.full && still.synced < last.slot, "{still:?}");
+
+    // Room again: it makes its checkpoint by itself.
+    std::fs::remove_file(&ballast).unwrap();
+    daemons
+        .wait_for("l2 to have synced it all", async |daemons| {
+            l2(daemons).await.filter(|status| !status.full && status.synced >= last.slot)
+        })
+        .await;
+    assert!(!status_line(&daemons, "l2").await.contains("no room"));
+    assert_eq!(daemons.pids().get(&L2.into()), Some(&pid), "the same process");
     daemons.kill_all();
     drop(mounted);
 }

@@ -5,14 +5,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod backups;
 mod command;
 mod disk_engine;
 mod full_disk;
+mod healing;
 mod identity;
 mod learners;
 mod linearizable;
 mod lossy;
+mod mounted;
 mod readmission;
+mod readmission_steps;
 mod service;
 mod steady;
 mod strangers;

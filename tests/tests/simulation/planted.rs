@@ -67,6 +67,7 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
             Some("the journal's trials: it takes one damage among many thousands")
         }
         B::WritesDuringRestore
+        | B::BackupsMixed
         | B::ImageWithoutSessions
         | B::RepliesNotInImage
         | B::ImageWithOlderChain

@@ -27,7 +27,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proposer", &["protocol", "daemon", "planted"]),
     ("engine", &["protocol", "store", "planted"]),
     ("learner", &["protocol", "journal", "store", "engine", "daemon", "planted"]),
-    ("client", &["protocol", "planted"]),
+    // The form of a backup is the store's: `synod backup` and `synod restore` read and write it.
+    ("client", &["protocol", "store", "planted"]),
     ("supervisor", &["protocol", "client"]),
     ("bench", &["protocol", "client"]),
     (

@@ -51,7 +51,8 @@ impl Admin {
             }
             Step::ReadmitAcceptor { acceptor } => {
                 let report = |line: &str| eprintln!("{line}");
-                let done = readmission::readmit(&invocation.cluster, acceptor, report).await?;
+                let done = readmission::readmit(&invocation.cluster, acceptor, readmission::PATIENCE, report)
+                    .await?;
                 if done.already {
                     eprintln!("{acceptor} is open with disk {}: it needs no readmission", done.disk);
                 } else {

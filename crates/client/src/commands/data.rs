@@ -101,7 +101,7 @@ impl Delete {
     }
 }
 
-async fn farewell(client: &Client) {
+pub(super) async fn farewell(client: &Client) {
     if let Err(error) = client.with_deadline(FAREWELL).close().await {
         tracing::info!(%error, "the session was not ended; it expires by itself");
     }

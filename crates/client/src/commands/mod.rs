@@ -1,6 +1,7 @@
 //! Arguments of the `synod` command, and what becomes an exit code.
 
 mod admin;
+mod backup;
 mod data;
 mod status;
 mod workload;
@@ -26,6 +27,8 @@ Examples:
   synod delete greeting                       # exit code 1 if it wasn't there
   synod status
   synod workload --clients 64 --seconds 10
+  synod backup monday.backup                  # of a running cluster
+  synod --cluster new.toml restore monday.backup
 
 Exit codes:
   0  ok
@@ -67,7 +70,10 @@ enum Command {
     Status(status::Status),
     /// Drive the cluster with calls, measure, and check every answer
     Workload(workload::Workload),
-    /// Form a cluster
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    VerifyBackup(backup::VerifyBackup),
+    /// Form a cluster, readmit an acceptor
     Admin(admin::Admin),
 }
 
@@ -103,6 +109,10 @@ struct Invocation {
 
 /// Runs the command that the arguments name.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    // Needs no cluster, and so no cluster file.
+    if let Command::VerifyBackup(verify) = arguments.command {
+        return told(verify.run());
+    }
     let (invocation, runtime) = match prepare(&arguments) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -117,9 +127,17 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             Command::Delete(delete) => delete.run(&invocation).await,
             Command::Status(status) => status.run(&invocation).await,
             Command::Workload(workload) => workload.run(&invocation).await,
+            Command::Backup(backup) => backup.run(&invocation).await,
+            Command::Restore(restore) => restore.run(&invocation).await,
+            Command::VerifyBackup(verify) => verify.run(),
             Command::Admin(admin) => admin.run(&invocation).await,
         }
     });
+    told(ended)
+}
+
+/// Tells why it failed, if it did.
+fn told(ended: anyhow::Result<Exit>) -> ExitCode {
     ended
         .unwrap_or_else(|error| {
             eprintln!("synod: {error:#}");
@@ -129,7 +147,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
-    match error.downcast_ref::<CallError>() {
+    match error.chain().find_map(|cause| cause.downcast_ref::<CallError>()) {
         Some(CallError::Unknown) => Exit::Unknown,
         Some(CallError::Failed(Failure::NoQuorum { .. })) => Exit::NoQuorum,
         Some(CallError::Failed(

@@ -36,11 +36,15 @@ pub enum Write {
         key: Bytes,
         /// What the backup has of it.
         record: Record,
+        /// The backup's checksum.
+        backup: u64,
     },
     /// Ends a restore.
     RestoreEnd {
         /// The backup's revision.
         revision: Revision,
+        /// The backup's checksum.
+        backup: u64,
     },
 }
 
@@ -181,11 +185,18 @@ impl<T> Calls<T> {
         let operation = match &call.work {
             Work::Write(_, Write::Put { key, value }) => Operation::Put { key, value },
             Work::Write(_, Write::Delete { key }) => Operation::Delete { key },
-            Work::Write(_, Write::Restore { key, record }) => {
+            Work::Write(_, Write::Restore { key, record, backup }) => {
                 let Record { created, modified, version, ref value } = *record;
-                Operation::Restore { key, value, stamp: Stamp { created, modified, version } }
+                Operation::Restore {
+                    key,
+                    value,
+                    stamp: Stamp { created, modified, version },
+                    backup: *backup,
+                }
             }
-            Work::Write(_, Write::RestoreEnd { revision }) => Operation::RestoreEnd { revision: *revision },
+            Work::Write(_, Write::RestoreEnd { revision, backup }) => {
+                Operation::RestoreEnd { revision: *revision, backup: *backup }
+            }
             Work::KeepAlive => Operation::KeepAlive,
             Work::Close(_) => Operation::Close,
         };

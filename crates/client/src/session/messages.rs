@@ -132,6 +132,7 @@ impl<T> Session<T> {
                 | Refusal::ValueTooLong { .. }
                 | Refusal::OutsideWindow
                 | Refusal::Restoring
+                | Refusal::OtherBackup { .. }
                 | Refusal::NotEmpty { .. }
                 | Refusal::BadRevision),
             ) => self.refuse(id, refusal, now),
@@ -169,6 +170,7 @@ impl<T> Session<T> {
             Refusal::KeyTooLong { .. }
             | Refusal::ValueTooLong { .. }
             | Refusal::Restoring
+            | Refusal::OtherBackup { .. }
             | Refusal::NotEmpty { .. }
             | Refusal::BadRevision => true,
             // Of this copy only.

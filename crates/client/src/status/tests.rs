@@ -1,7 +1,7 @@
 //! What the answers of processes mean, and how it reads.
 
 use super::*;
-use synod_protocol::message::{AcceptorStatus, LearnerStatus, ProposerStatus};
+use synod_protocol::message::{AcceptorStatus, ProposerStatus};
 use synod_protocol::{AcceptorId, Ballot, DiskId, LearnerId, ProposerId, Slot};
 
 fn cluster() -> Cluster {
@@ -136,7 +136,10 @@ fn it_tells_how_many_more_acceptors_may_fail() {
     let unformed = assessed(vec![Formation::Empty; 5]);
     assert_eq!(unformed.acceptors.verdict(), "not formed: 5 of 5 acceptors wait for `synod admin form`");
     let strangers = assessed(vec![open(7), open(7), open(8), Formation::Empty]);
-    assert_eq!(strangers.acceptors.verdict(), "no quorum: 3 of 5 acceptors needed, 2 up");
+    assert_eq!(
+        strangers.acceptors.verdict(),
+        "no quorum: 3 of 5 acceptors needed, 2 up; a4 isn't open, see `synod admin readmit-acceptor a4`"
+    );
 }
 
 #[test]
@@ -156,7 +159,7 @@ fn the_table_is_narrow_and_tells_why_a_process_is_not_up() {
     assert!(row("p2").contains("leading") && row("l1").contains("applied 12"));
     assert!(row("l1").contains("synced 9") && row("l1").contains("memory"));
     let columns: std::collections::BTreeSet<_> =
-        text.lines().skip(4).map(|line| line.find("127.").or(line.find("ADDRESS")).unwrap()).collect();
+        text.lines().skip(5).map(|line| line.find("127.").or(line.find("ADDRESS")).unwrap()).collect();
     assert_eq!(columns.len(), 1, "{text}");
 }
 

@@ -88,3 +88,25 @@ async fn s12_a_disk_that_went_back_is_told_so() {
     let cluster = ClusterId(7);
     assert_eq!(told, Refused::RolledBack { refused_by: P1.into(), cluster, disk: 5, known: 10, told: 9 });
 }
+
+/// An acceptor that was readmitted a second time, and a proposer that has heard of the first time alone: the disk that counts must go on.
+#[tokio::test]
+async fn s12_whoever_is_behind_stops_no_acceptor() {
+    let mut world = World::new(1, "").await;
+    let later = Ballot { round: since().round + 1, ..since() };
+    let standing = Standing { since: later, ..standing(1, 1) };
+    let plan = ToyPlan { standing, on_message: Box::new(answers), ..ToyPlan::default() };
+    let acceptor = world.run(A1, plan, Disk::default());
+    link::refuse(&world.address(A1), replaced(7, 1), PATIENCE).await.unwrap();
+    let mut link = world.call(world.own(CLIENT, None), A1).await.unwrap();
+    assert!(answers_status(&mut link, 1).await, "it was readmitted since");
+    let newest = Refused::Replaced {
+        refused_by: P1.into(),
+        cluster: ClusterId(7),
+        disk: 1,
+        by: DiskId(9),
+        since: Ballot { round: later.round + 1, ..later },
+    };
+    link::refuse(&world.address(A1), newest, PATIENCE).await.unwrap();
+    assert!(patient(acceptor.task).await.unwrap().is_err(), "it was replaced since");
+}

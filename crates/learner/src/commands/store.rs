@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use synod_journal::Disk;
 use synod_journal::directory::read_only::ReadOnly;
 use synod_learner::keeper::{KeeperError, Verified, verify};
 use synod_protocol::Cluster;
@@ -74,6 +75,12 @@ fn look(directory: &Path, cluster: Option<&Path>) -> Result<Looked, String> {
     if let Some(owner) = super::disk::find_owner(directory)? {
         let verified = synod_engine::verify(&owner.folder(directory));
         return Ok(Looked::Disk(owner, verified));
+    }
+    let names = disk.names().map_err(|error| error.to_string())?;
+    // What was set aside and what isn't whole yet have these words in their names too.
+    let is_ours = |name: &String| name.contains("checkpoint") || name.contains(super::disk::STORE);
+    if let (false, Some(other)) = (names.iter().any(is_ours), names.first()) {
+        return Err(format!("this is no learner's directory: it holds {other}, and no checkpoint"));
     }
     verify(disk, limits).map(Looked::Memory).map_err(|error| match error {
         KeeperError::OtherLimits if cluster.is_none() => {

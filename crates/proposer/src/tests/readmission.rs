@@ -69,6 +69,11 @@ fn s12_a_disk_is_granted_once_a_quorum_without_it_holds_and_has_recorded() {
     world.message(acceptor(3), admitted(ballot, DISK));
     world.message(acceptor(2), admitted(Ballot { round: 1, ..ballot }, DISK));
     assert_eq!(ask(&mut world), Readmission::UnderWay { ballot, slots: 0, acceptors: 1 });
+    assert_eq!(
+        world.proposer.incarnations(),
+        Some(&Incarnations::default()),
+        "not before a quorum has recorded it"
+    );
     let again = world.timer(Timer::Resend);
     assert!(again.iter().any(|(to, message)| {
         *to == acceptor(2) && matches!(message, Message::Acceptor(ToAcceptor::Admit(_)))
@@ -78,6 +83,11 @@ fn s12_a_disk_is_granted_once_a_quorum_without_it_holds_and_has_recorded() {
         let Readmission::Granted(admission) = ask(&mut world) else { panic!("granted, and again") };
         assert_eq!(admission.admit, Admit { ballot, acceptor: A3, disk: NEW });
         assert_eq!((admission.incarnations, admission.highest), (row(ballot, NEW), Slot(1)));
+        assert_eq!(
+            world.proposer.incarnations(),
+            Some(&row(ballot, NEW)),
+            "it is dialed as the disk that counts"
+        );
     }
 }
 

@@ -10,7 +10,7 @@ use synod_protocol::command::Stamp;
 const LIMITS: Limits = Limits { key_bytes: 2, value_bytes: 4, session_window: 3, sessions: 2 };
 
 fn opening() -> Opening {
-    let head = Head { applied: Slot(9), chain: 5, revision: Revision(20), restored: None };
+    let head = Head { applied: Slot(9), chain: 5, revision: Revision(20), restoring: None };
     Opening { limits: wire::hash_of(&LIMITS), head, base: None, sessions: 1, keys: 1 }
 }
 
@@ -67,7 +67,8 @@ fn items_that_no_state_has_are_refused_though_their_digest_is_right() {
     refused("another number of sessions", items(|writer| writer.key(b"k", record(2, b"v"))));
     refused("another number of keys", items(|writer| writer.session(id(1), &session(1))));
     refused("more sessions", |writer| writer.opening(&Opening { sessions: 3, ..opening() }));
-    let restored = Head { restored: Some(Revision(1)), ..opening().head };
+    let restoring = Some(crate::image::Restoring { backup: 1, highest: Revision(1) });
+    let restored = Head { restoring, ..opening().head };
     refused("a restore is under way", |writer| writer.opening(&Opening { head: restored, ..opening() }));
     refused(
         "sessions out of order",

@@ -183,15 +183,19 @@ pub(crate) fn a_restore_under_way() {
         machine.apply(machine.applied().next(), &builder.finish().0).replies[0].outcome
     };
     let stamp = Stamp { created: Revision(3), modified: Revision(9), version: 2 };
-    let restore = Operation::Restore { key: b"k", value: b"v", stamp };
-    assert_eq!(call(&mut machine, 1, restore), Outcome::Restored);
+    let restore = |key, backup| Operation::Restore { key, value: b"v", stamp, backup };
+    let end = |backup| Operation::RestoreEnd { revision: Revision(9), backup };
+    assert_eq!(call(&mut machine, 1, restore(b"k", 5)), Outcome::Restored);
     let mut copy = build(None, &chunks_of(&machine.image(), 100)).unwrap();
     assert!(copy == machine, "a restore under way is part of the image");
     for machine in [&mut machine, &mut copy] {
         let put = call(machine, 2, Operation::Put { key: b"k", value: b"w" });
         assert_eq!(put, Outcome::Refused(Refusal::Restoring), "a write while a backup is being restored");
-        assert_eq!(call(machine, 3, Operation::RestoreEnd { revision: Revision(9) }), Outcome::Restored);
-        let put = call(machine, 4, Operation::Put { key: b"k", value: b"w" });
+        let other = Outcome::Refused(Refusal::OtherBackup { backup: 5 });
+        assert_eq!(call(machine, 3, restore(b"j", 6)), other, "another backup's record in a restore");
+        assert_eq!(call(machine, 4, end(6)), other, "another backup's end of a restore");
+        assert_eq!(call(machine, 5, end(5)), Outcome::Restored);
+        let put = call(machine, 6, Operation::Put { key: b"k", value: b"w" });
         assert_eq!(put, Outcome::Put { revision: Revision(10) });
         let created = machine.get(b"k").map(|record| (record.created, record.version));
         assert_eq!(created, Some((Revision(3), 3)), "a put keeps when its key was made");

@@ -9,13 +9,15 @@ fn stamps(machine: &Machine, key: &[u8]) -> Option<(u64, u64, u64)> {
 fn restore<'a>(s: SessionId, sequence: u64, key: &'a [u8], stamps: (u64, u64, u64)) -> Command<'a> {
     let (created, modified, version) = stamps;
     let stamp = Stamp { created: Revision(created), modified: Revision(modified), version };
-    call(s, sequence, sequence, Operation::Restore { key, value: b"v", stamp })
+    call(s, sequence, sequence, Operation::Restore { key, value: b"v", stamp, backup: BACKUP })
 }
 
 fn restore_end<'a>(s: SessionId, sequence: u64, revision: u64) -> Command<'a> {
-    call(s, sequence, sequence, Operation::RestoreEnd { revision: Revision(revision) })
+    call(s, sequence, sequence, Operation::RestoreEnd { revision: Revision(revision), backup: BACKUP })
 }
 
+/// The checksum of the backup that these tests restore.
+const BACKUP: u64 = 77;
 const RESTORING: Outcome = Outcome::Refused(Refusal::Restoring);
 const BAD: Outcome = Outcome::Refused(Refusal::BadRevision);
 
@@ -69,6 +71,16 @@ fn a_restore_gives_records_their_revisions_back_and_takes_no_other_write_meanwhi
     for _ in 0..2 {
         // The same again, as after a crash of `synod restore`, changes nothing.
         assert_eq!(outcome(&mut machine, restore(s, next(), b"b", (4, 4, 1))), Outcome::Restored);
+    }
+    // Another backup's records, or its end, are not mixed in.
+    let stamp = Stamp { created: Revision(1), modified: Revision(1), version: 1 };
+    for operation in [
+        Operation::Restore { key: b"a", value: b"other", stamp, backup: BACKUP + 1 },
+        Operation::RestoreEnd { revision: Revision(9), backup: BACKUP + 1 },
+    ] {
+        let sequence = next();
+        let refused = outcome(&mut machine, call(s, sequence, sequence, operation));
+        assert_eq!(refused, Outcome::Refused(Refusal::OtherBackup { backup: BACKUP }));
     }
     let refused = [
         call(s, next(), 1, Operation::Put { key: b"a", value: b"mine" }),
