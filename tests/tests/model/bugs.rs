@@ -76,6 +76,9 @@ fn elsewhere(bug: Bug) -> &'static str {
         learner if (B::CheckpointNotSynced..=B::AnswersInDoubt).contains(&learner) => {
             "tests/planted/checkpoints.rs and learners.rs: the model has no disk of a learner, and no two that differ"
         }
+        positions if (B::PositionRoundedUp..=B::PositionsNotInHeads).contains(&positions) => {
+            "tests/planted/positions.rs and keeper.rs: the model's disks never come as far as a step of positions"
+        }
         B::ResendForgotten | B::HealingForgotten | B::StandsWithoutPhase2Quorum => {
             "simulator: it only stops progress, which the model doesn't ask for"
         }
