@@ -85,6 +85,8 @@ fn drop_clients(plan: &mut Plan) {
         | Fault::SlowDisk { .. }
         | Fault::Depose { .. }
         | Fault::Rot { .. }
+        | Fault::WipeDisk { .. }
+        | Fault::Join { .. }
         | Fault::ReplaceDisk { .. } => true,
     });
 }

@@ -28,7 +28,13 @@ impl Ledger {
     pub(crate) fn on_sent(&mut self, from: NodeId, message: &Message) -> Check {
         match (from, message) {
             (NodeId::Acceptor(id), Message::Proposer(message)) => self.on_sent_by_acceptor(id, message),
-            (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => self.on_accept(accept),
+            (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => {
+                self.on_floor(accept.ballot, accept.floor)?;
+                self.on_accept(accept)
+            }
+            (NodeId::Learner(id), Message::Proposer(ToProposer::Subscribe { synced, .. })) => {
+                self.on_subscribe(id, *synced)
+            }
             (_, Message::Proposer(ToProposer::Propose(propose)))
             | (NodeId::Client(_), Message::Learner(ToLearner::Forward(propose))) => {
                 self.note_proposed(&propose.commands);
