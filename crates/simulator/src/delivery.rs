@@ -20,7 +20,7 @@ const ENCODED: u64 = 20;
 impl<T: Teller> World<T> {
     /// A message leaves at `at`, which may lie ahead. What it claims is checked; then the weather has it.
     pub(crate) fn send(&mut self, from: NodeId, to: NodeId, message: Message, at: Us) -> Check {
-        self.ledger.on_sent(from, &message)?;
+        self.ledger.on_sent(from, &message, self.now, &mut self.coverage)?;
         self.count_message(from, to, &message);
         if to == NodeId::Client(OPERATOR) {
             self.operator_is_told(&message);

@@ -5,6 +5,7 @@
 //! concerns chosen values, I10 and I11; I9 and the rest of I13 are the history's ([`crate::history`]), I15 the trial's.
 
 mod claims;
+mod pins;
 mod stores;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -23,6 +24,7 @@ use crate::records::Records;
 use crate::recovered;
 use crate::seats::Seats;
 use crate::violation::{Check, Violation, check};
+use pins::Pins;
 use stores::Stores;
 
 /// The votes of one ballot for one slot.
@@ -61,6 +63,7 @@ pub(crate) struct Ledger {
     records: Records,
     /// What learners have synced, and acceptors may drop.
     stores: Stores,
+    pins: Pins,
 }
 
 impl Ledger {
@@ -69,6 +72,8 @@ impl Ledger {
         Ledger {
             quorums: cluster.quorums.clone(),
             stores: Stores::new(cluster, reference.clone()),
+            // The fastest clock makes less of it by half.
+            pins: Pins::new(cluster.tuning.snapshot_keep_ms * 500, cluster.tuning.pin_bytes),
             votes: BTreeMap::new(),
             chosen: BTreeMap::new(),
             durable: BTreeMap::new(),

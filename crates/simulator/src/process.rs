@@ -39,6 +39,7 @@ impl<T: Teller> World<T> {
                 Process::Acceptor(Box::new(voter))
             }
             NodeId::Proposer(id) => {
+                self.ledger.on_proposer_started(id);
                 Process::Proposer(Box::new(Proposer::new(synod_proposer::Config::new(id, life, cluster))))
             }
             NodeId::Learner(id) => {
@@ -110,10 +111,15 @@ impl<T: Teller> World<T> {
             Process::Acceptor(voter) => {
                 self.wake_acceptor(place, voter, inputs, messages).map(|on| goes_on = on)
             }
-            Process::Proposer(role) => absorb(&mut **role, inputs.into_iter())
-                .map_err(Violation::from)
-                .map(|effects| effects.release(&mut NothingToPersist))
-                .and_then(|Ok(released)| self.let_out::<Proposer>(place, released, now)),
+            Process::Proposer(role) => {
+                if let NodeId::Proposer(id) = self.nodes[place].id {
+                    inputs.iter().for_each(|input| self.ledger.on_proposer_hears(id, input));
+                }
+                absorb(&mut **role, inputs.into_iter())
+                    .map_err(Violation::from)
+                    .map(|effects| effects.release(&mut NothingToPersist))
+                    .and_then(|Ok(released)| self.let_out::<Proposer>(place, released, now))
+            }
             Process::Learner(scribe) => self.wake_scribe(place, scribe, inputs),
             Process::Client(_) => Ok(()),
         };

@@ -101,6 +101,11 @@ impl<T: Teller> World<T> {
         check(set_aside.is_empty() || is_rotten, "I12", || {
             format!("{id} can't use what it has written: {set_aside:?}")
         })?;
+        let files = keeper.disk().files();
+        let removed = set_aside.iter().find(|aside| !files.contains(&aside.renamed));
+        check(removed.is_none(), "I12", || {
+            format!("{id} has removed what it can't use, and says that it set it aside: {removed:?}")
+        })?;
         if is_rotten {
             self.see(if set_aside.is_empty() { Seen::RotHarmless } else { Seen::StoreRotFound });
         }
@@ -129,12 +134,12 @@ impl<T: Teller> World<T> {
     /// A learner looks at what has arrived.
     pub(crate) fn wake_scribe(&mut self, place: usize, scribe: &mut Scribe, inputs: Vec<Input>) -> Check {
         let Ok(released) = absorb(&mut scribe.role, inputs.into_iter())?.release(&mut NothingToPersist);
-        let id = self.nodes[place].id;
+        let NodeId::Learner(id) = self.nodes[place].id else { return Ok(()) };
         let machine = scribe.role.machine();
         self.ledger.on_applied(id, machine.applied(), machine.chain())?;
         if scribe.compared_installs < scribe.role.installed() {
             scribe.compared_installs = scribe.role.installed();
-            self.ledger.is_state(id, machine)?;
+            self.ledger.on_installed(id, machine)?;
             self.on_installed(place);
         }
         self.let_out::<Learner>(place, released, self.now)?;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use synod_checker::{Rejected, certificate, search};
-use synod_protocol::{NodeId, Slot};
+use synod_protocol::{LearnerId, NodeId, Slot};
 
 use crate::client::PROBES;
 use crate::coverage::{Coverage, Seen};
@@ -204,6 +204,29 @@ fn catch_up<T: Teller>(world: &mut World<T>, target: Slot) -> Check {
     let done = world.run(end, |world| lacking(world).is_none())?;
     check(done, "I15", || {
         format!("long after the faults one is still behind slot {target}: {:?}", lacking(world))
+    })?;
+    truncate(world)
+}
+
+/// The floor follows what enough learners have synced, though others are dead.
+fn truncate<T: Teller>(world: &mut World<T>) -> Check {
+    let alive: Vec<LearnerId> = world
+        .nodes
+        .iter()
+        .filter(|node| node.is_up())
+        .filter_map(|node| match node.id {
+            NodeId::Learner(id) => Some(id),
+            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Client(_) => None,
+        })
+        .collect();
+    let droppable = world.ledger.droppable(&alive);
+    let end = world.now + SLACK * world.patience_us();
+    let done = world.run(end, |world| world.ledger.floor() > droppable)?;
+    check(done, "I14", || {
+        format!(
+            "enough learners have synced slot {droppable}, but no acceptor's floor is above {}",
+            world.ledger.floor()
+        )
     })
 }
 

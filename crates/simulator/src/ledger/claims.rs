@@ -8,6 +8,8 @@ use synod_protocol::{AcceptorId, NodeId, Slot, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Ledger;
+use crate::coverage::Coverage;
+use crate::plan::Us;
 use crate::violation::{Check, check};
 
 impl Ledger {
@@ -25,15 +27,21 @@ impl Ledger {
     }
 
     /// A message leaves its sender: what it claims must be so.
-    pub(crate) fn on_sent(&mut self, from: NodeId, message: &Message) -> Check {
+    pub(crate) fn on_sent(&mut self, from: NodeId, message: &Message, now: Us, seen: &mut Coverage) -> Check {
         match (from, message) {
             (NodeId::Acceptor(id), Message::Proposer(message)) => self.on_sent_by_acceptor(id, message),
             (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => {
                 self.on_floor(accept.ballot, accept.floor)?;
+                self.is_pinned(accept, seen)?;
                 self.on_accept(accept)
             }
-            (NodeId::Learner(id), Message::Proposer(ToProposer::Subscribe { synced, .. })) => {
-                self.on_subscribe(id, *synced)
+            (NodeId::Learner(id), Message::Proposer(ToProposer::Subscribe { next, synced, pinned })) => {
+                self.on_subscribe(id, *synced)?;
+                self.on_pinned(id, *next, *pinned, now)
+            }
+            (NodeId::Learner(id), Message::Learner(ToLearner::SnapshotChunk(chunk))) => {
+                self.pins.on_given(id, chunk.slot, now);
+                Ok(())
             }
             (_, Message::Proposer(ToProposer::Propose(propose)))
             | (NodeId::Client(_), Message::Learner(ToLearner::Forward(propose))) => {

@@ -46,8 +46,17 @@ impl Stores {
         self.states.push(state);
     }
 
+    pub(super) fn is_configured(&self, id: LearnerId) -> bool {
+        self.configured.contains(&id)
+    }
+
+    /// The highest floor on an acceptor's disk.
+    pub(super) fn floor(&self) -> Slot {
+        self.floor
+    }
+
     /// The highest slot that enough learners have synced.
-    fn enough(&self) -> Slot {
+    pub(super) fn enough(&self) -> Slot {
         let highest = |id: &LearnerId| self.highest.get(id).copied().unwrap_or(Slot::ZERO);
         let mut synced: Vec<Slot> = self.configured.iter().map(highest).collect();
         synced.sort_unstable_by(|a, b| b.cmp(a));
@@ -58,7 +67,16 @@ impl Stores {
 impl Ledger {
     /// The highest floor on an acceptor's disk.
     pub(crate) fn floor(&self) -> Slot {
-        self.stores.floor
+        self.stores.floor()
+    }
+
+    /// What so many of these learners have synced that it may be dropped, whatever the others do.
+    pub(crate) fn droppable(&self, alive: &[LearnerId]) -> Slot {
+        let synced = |id: &LearnerId| self.stores.synced.get(id).copied();
+        let configured = self.stores.configured.iter().filter(|id| alive.contains(id));
+        let mut synced: Vec<Slot> = configured.filter_map(synced).collect();
+        synced.sort_unstable_by(|a, b| b.cmp(a));
+        synced.get(self.stores.needed - 1).copied().unwrap_or(Slot::ZERO)
     }
 
     /// I10: a state must be the one that the chosen values give.
@@ -68,6 +86,12 @@ impl Ledger {
         check(self.stores.states[slot.0 as usize] == *machine, "I10", || {
             format!("the state of {id} isn't that of slot {slot}, though the hash chain is")
         })
+    }
+
+    /// A learner has made a peer's state its own.
+    pub(crate) fn on_installed(&mut self, id: LearnerId, machine: &StateMachine<MemoryStorage>) -> Check {
+        self.pins.on_dropped(id);
+        self.is_state(id, machine)
     }
 
     /// A learner has made its state durable.
@@ -88,6 +112,7 @@ impl Ledger {
             self.holds_synced(id, found)?;
         }
         self.is_state(id, found)?;
+        self.pins.on_dropped(id);
         self.on_synced(id, found.applied());
         Ok(())
     }
