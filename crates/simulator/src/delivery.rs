@@ -204,6 +204,12 @@ impl<T: Teller> World<T> {
                 let changed = self.transfers.asked(from, to, !fetch.cursor.is_empty());
                 return self.coverage.add(Seen::GiverChanged, u64::from(changed));
             }
+            Message::Learner(ToLearner::SnapshotChunk(_)) => {
+                if let Some((node, down_us)) = self.transfers.given(from, to) {
+                    self.after(0, Event::Crash { node, down_us });
+                }
+                return;
+            }
             Message::Learner(ToLearner::Forward(_)) => Seen::Forwarded,
             Message::Learner(ToLearner::Refused { reason: NotTaken::Busy { .. }, .. })
             | Message::Client(ToClient::Refused { reason: NotTaken::Busy { .. }, .. }) => Seen::Busy,

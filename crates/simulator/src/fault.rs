@@ -116,6 +116,15 @@ pub enum Fault {
         /// Until the learner is started with the new disk.
         down_us: Us,
     },
+    /// When so many chunks of snapshots have been given from here on, whoever gives or whoever takes the last of them crashes.
+    CutShort {
+        /// Whether it is the giver.
+        is_giver: bool,
+        /// Chunks from here.
+        chunks: u64,
+        /// Until it starts again.
+        down_us: Us,
+    },
     /// An observer joins.
     Join {
         /// Who.
@@ -193,6 +202,10 @@ impl fmt::Display for Fault {
             Fault::Rot { node, .. } => write!(f, "{node} is shut down, and a bit on its disk flips"),
             Fault::ReplaceDisk { acceptor, .. } => write!(f, "the disk of {acceptor} is lost, and replaced"),
             Fault::WipeDisk { learner, .. } => write!(f, "the disk of {learner} is lost"),
+            Fault::CutShort { is_giver, chunks, .. } => {
+                let who = if *is_giver { "giver" } else { "receiver" };
+                write!(f, "the {who} of a snapshot crashes {chunks} chunks from here")
+            }
             Fault::Join { observer } => write!(f, "{observer} joins as an observer"),
             Fault::Cut { shape, pairs, us } => {
                 write!(f, "partition ({shape:?}) of {} directed pairs for {:.1} ms", pairs.len(), ms(us))

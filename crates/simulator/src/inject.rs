@@ -47,7 +47,12 @@ impl<T: Teller> World<T> {
                 Ok(())
             }
             Fault::WipeDisk { learner, down_us } => {
+                self.see(Seen::StoreLost);
                 self.wipe_disk(learner, down_us);
+                Ok(())
+            }
+            Fault::CutShort { is_giver, chunks, down_us } => {
+                self.transfers.cut_short(is_giver, chunks, down_us);
                 Ok(())
             }
             Fault::Join { observer } => {
@@ -115,7 +120,7 @@ impl<T: Teller> World<T> {
         Ok(())
     }
 
-    fn crash(&mut self, node: NodeId, power: bool, down_us: Us, interrupted: Option<u64>) {
+    pub(crate) fn crash(&mut self, node: NodeId, power: bool, down_us: Us, interrupted: Option<u64>) {
         let place = self.place(node);
         if !self.nodes[place].is_up() {
             return;

@@ -86,6 +86,7 @@ fn drop_clients(plan: &mut Plan) {
         | Fault::Depose { .. }
         | Fault::Rot { .. }
         | Fault::WipeDisk { .. }
+        | Fault::CutShort { .. }
         | Fault::Join { .. }
         | Fault::ReplaceDisk { .. } => true,
     });

@@ -114,7 +114,7 @@ impl<T: Teller> World<T> {
         self.story.note(self.now, || format!("{id} recovers slot {}", machine.applied()));
         self.ledger.on_store_recovered(id, &machine, is_rotten)?;
         let config = synod_learner::Config::new(id, life, &self.plan.cluster);
-        self.coverage.add(Seen::ObserverJoined, u64::from(config.is_observer));
+        self.coverage.add(Seen::ObserverJoined, u64::from(config.is_observer && !self.is_calm));
         Ok(Some(Scribe {
             role: Learner::recovered(config, machine, cluster, true),
             keeper,
@@ -126,6 +126,9 @@ impl<T: Teller> World<T> {
 
     fn on_installed(&mut self, place: usize) {
         let trouble = self.transfers.installed(self.nodes[place].id);
+        if self.is_calm {
+            return;
+        }
         self.see(Seen::SnapshotInstalled);
         self.coverage.add(Seen::GiverCrashed, u64::from(trouble.giver_crashed));
         self.coverage.add(Seen::ReceiverCrashed, u64::from(trouble.receiver_crashed));
@@ -233,7 +236,6 @@ impl<T: Teller> World<T> {
         node.disk = None;
         (node.is_full, node.is_failing, node.is_rotten) = (false, false, false);
         self.ledger.on_store_lost(learner);
-        self.see(Seen::StoreLost);
         self.start_later(place, down_us, down_us);
     }
 }

@@ -53,6 +53,8 @@ pub(crate) enum Event {
     Replace { acceptor: AcceptorId },
     /// Whatever makes a learner's checkpoints beside it does a step.
     Checkpoint { place: usize, life: u64 },
+    /// A process crashes.
+    Crash { node: NodeId, down_us: Us },
     /// A disk is as fast as usual again.
     Speed { place: usize },
     /// Somebody asks a process how it is.
@@ -272,6 +274,12 @@ impl<T: Teller> World<T> {
                 Ok(())
             }
             Event::Checkpoint { place, life } => self.on_checkpoint_step(place, life),
+            Event::Crash { node, down_us } => {
+                if !self.is_calm {
+                    self.crash(node, false, down_us, None);
+                }
+                Ok(())
+            }
             Event::Ask => self.ask(),
         }
     }

@@ -61,7 +61,7 @@ pub(crate) fn draw(random: &mut Random, plan: &Plan) -> Vec<(Us, Fault)> {
 /// Draws what befalls the learners' stores.
 pub(crate) fn draw_of_stores(random: &mut Random, plan: &Plan) -> Vec<(Us, Fault)> {
     let mut faults = Vec::new();
-    let kinds: [(u64, Draw); 7] = [
+    let kinds: [(u64, Draw); 8] = [
         (400, |random, plan| {
             let node = some_learner(random, plan);
             power_loss_of(random, node)
@@ -79,6 +79,7 @@ pub(crate) fn draw_of_stores(random: &mut Random, plan: &Plan) -> Vec<(Us, Fault
             slow_disk_of(random, node)
         }),
         (400, absence),
+        (300, cut_short),
         (300, |random, plan| Fault::Rot { node: some_lossy(random, plan).into(), place: random.bits() }),
         (300, |random, plan| Fault::WipeDisk {
             learner: some_lossy(random, plan),
@@ -104,6 +105,11 @@ fn absence(random: &mut Random, plan: &Plan) -> Fault {
     let nodes = vec![some_learner(random, plan)];
     let down_us = random.magnitude(300_000, plan.faulty_us);
     Fault::Crash { nodes, power: random.happens(300), down_us, interrupted: None }
+}
+
+fn cut_short(random: &mut Random, _plan: &Plan) -> Fault {
+    let (is_giver, chunks) = (random.happens(500), random.magnitude(1, 30));
+    Fault::CutShort { is_giver, chunks, down_us: random.magnitude(1_000, 2_000_000) }
 }
 
 /// A learner or an observer.

@@ -61,6 +61,9 @@ pub(super) fn draw(random: &mut Random, plan: &mut Plan) {
     tuning.checkpoint_bytes = SLOT_BYTES * random.magnitude(4, 200);
     tuning.learner_tail_bytes = random.magnitude(500, 20_000);
     tuning.snapshot_keep_ms = random.between(200, 3_000);
+    if random.happens(400) {
+        tuning.chunk_bytes = random.between(64, 300);
+    }
     if random.happens(300) {
         tuning.pin_bytes = random.magnitude(2_000, 1_000_000);
     }
