@@ -136,9 +136,13 @@ impl<T: Teller> World<T> {
 
     /// A learner looks at what has arrived.
     pub(crate) fn wake_scribe(&mut self, place: usize, scribe: &mut Scribe, inputs: Vec<Input>) -> Check {
+        let before = scribe.role.machine().applied();
         let Ok(released) = absorb(&mut scribe.role, inputs.into_iter())?.release(&mut NothingToPersist);
         let NodeId::Learner(id) = self.nodes[place].id else { return Ok(()) };
         let machine = scribe.role.machine();
+        check(machine.applied() >= before, "S7", || {
+            format!("{id} had applied slot {before}, and goes back to {}", machine.applied())
+        })?;
         self.ledger.on_applied(id, machine.applied(), machine.chain())?;
         if scribe.compared_installs < scribe.role.installed() {
             scribe.compared_installs = scribe.role.installed();

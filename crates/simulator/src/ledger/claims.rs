@@ -99,6 +99,12 @@ impl Ledger {
         check(accept.chosen <= self.prefix(), "S6", || {
             format!("{:?} states {} as chosen, but {} is", accept.ballot, accept.chosen, self.prefix())
         })?;
+        check(accept.floor <= accept.chosen.next(), "S11", || {
+            format!(
+                "{:?} drops the slots below {}, and has {} chosen",
+                accept.ballot, accept.floor, accept.chosen
+            )
+        })?;
         for entry in &accept.entries {
             if let Some((ballot, value)) = self.chosen.get(&entry.slot) {
                 check(*ballot >= accept.ballot || *value == entry.value, "I1", || {
