@@ -122,7 +122,7 @@ impl<T: Teller> World<T> {
 
     pub(crate) fn crash(&mut self, node: NodeId, power: bool, down_us: Us, interrupted: Option<u64>) {
         let place = self.place(node);
-        if !self.nodes[place].is_up() {
+        if self.is_calm || !self.nodes[place].is_up() {
             return;
         }
         self.end(place, power);

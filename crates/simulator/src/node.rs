@@ -119,6 +119,12 @@ impl Node {
         self.process.is_some()
     }
 
+    /// There is no limit to what its disk takes any more.
+    pub(crate) fn make_room(&mut self) {
+        self.disk.iter().for_each(|disk| disk.limit(None));
+        self.is_full = false;
+    }
+
     /// The process ends; its disk stays.
     pub(crate) fn end(&mut self) {
         self.process = None;

@@ -35,7 +35,8 @@ impl<T: Teller> World<T> {
         let quorums = &self.plan.cluster.quorums;
         let bearable = self.lost_disks() < self.plan.spare_disks() || node.gone;
         let can_be_readmitted = left >= quorums.phase1().max(quorums.phase2());
-        if node.disk.is_none() || node.is_replaced || node.has_old_disk || !bearable || !can_be_readmitted {
+        let is_whole = node.disk.is_some() && !node.is_replaced && !node.has_old_disk;
+        if self.is_calm || !is_whole || !bearable || !can_be_readmitted {
             return;
         }
         self.end(place, false);

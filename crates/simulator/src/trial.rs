@@ -19,6 +19,8 @@ use crate::world::{Event, World};
 pub const LEAST_EVENTS: u64 = 10_000;
 /// What is left to be done after the faults (restarts, catching up, healing) must be done within so many times ten election timeouts.
 const SLACK: u64 = 40;
+/// Rounds of healing that one slot may take.
+const ROUNDS_OF_A_SLOT: u64 = 4;
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -186,7 +188,9 @@ fn resume<T: Teller>(world: &mut World<T>) -> Check {
 
 /// Learners and acceptors make up for what they missed.
 fn catch_up<T: Teller>(world: &mut World<T>, target: Slot) -> Check {
-    let end = world.now + SLACK * world.patience_us();
+    // Healing keeps to a rate: with the smallest chunks a slot takes some rounds of it.
+    let healing_us = target.0 * ROUNDS_OF_A_SLOT * world.plan.cluster.tuning.heal_ms * 1_000;
+    let end = world.now + SLACK * world.patience_us() + healing_us;
     let lacking = |world: &World<T>| -> Option<(NodeId, Slot)> {
         let cut: Vec<NodeId> = world.plan.ending.cut.iter().flat_map(|(from, to)| [*from, *to]).collect();
         world.nodes.iter().filter(|node| !cut.contains(&node.id)).find_map(|node| match &node.process {

@@ -249,8 +249,7 @@ impl<T: Teller> World<T> {
                 Ok(())
             }
             Event::Room { place } => {
-                self.nodes[place].disk.iter().for_each(|disk| disk.limit(None));
-                self.nodes[place].is_full = false;
+                self.nodes[place].make_room();
                 Ok(())
             }
             Event::Speed { place } => {
@@ -268,16 +267,12 @@ impl<T: Teller> World<T> {
                 Ok(())
             }
             Event::Replace { acceptor } => {
-                if !self.is_calm {
-                    self.replace_disk(acceptor, 1_000, None);
-                }
+                self.replace_disk(acceptor, 1_000, None);
                 Ok(())
             }
             Event::Checkpoint { place, life } => self.on_checkpoint_step(place, life),
             Event::Crash { node, down_us } => {
-                if !self.is_calm {
-                    self.crash(node, false, down_us, None);
-                }
+                self.crash(node, false, down_us, None);
                 Ok(())
             }
             Event::Ask => self.ask(),
