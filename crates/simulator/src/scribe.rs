@@ -47,7 +47,7 @@ enum Thread {
 
 impl Scribe {
     /// Tells the role what came of a checkpoint and begins another if one is due, as the daemon does after each batch. Whether one was begun.
-    fn after_batch(&mut self) -> bool {
+    fn after_batch(&mut self, makes_checkpoints: bool) -> bool {
         if let Thread::Done(done) = self.thread {
             self.thread = Thread::Idle;
             match done {
@@ -59,7 +59,7 @@ impl Scribe {
             self.role.on_storage(MemoryStorage::default());
         }
         let Some(cluster) = self.role.cluster() else { return false };
-        if !matches!(self.thread, Thread::Idle) || !self.role.is_checkpoint_due() {
+        if !makes_checkpoints || !matches!(self.thread, Thread::Idle) || !self.role.is_checkpoint_due() {
             return false;
         }
         let is_other = self.checkpointed_installs < self.role.installed();
@@ -150,7 +150,8 @@ impl<T: Teller> World<T> {
             self.on_installed(place);
         }
         self.let_out::<Learner>(place, released, self.now)?;
-        if scribe.after_batch() {
+        // Elsewhere not even of a peer's state that was installed: plans without checkpoints lose learners that floors would rest on.
+        if scribe.after_batch(self.plan.stores.checkpoints) {
             self.step_later(place, 0);
         }
         Ok(())
