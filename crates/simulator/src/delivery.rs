@@ -44,7 +44,9 @@ impl<T: Teller> World<T> {
             round_trip(&message)?;
         }
         let with_client = matches!(from, NodeId::Client(_)) || matches!(to, NodeId::Client(_));
-        let connection = (self.weather.ordered || with_client).then_some(connection);
+        // What a learner pins ends with its connection: nothing said on it may come afterwards.
+        let subscribes = matches!(message, Message::Proposer(ToProposer::Subscribe { .. }));
+        let connection = (self.weather.ordered || with_client || subscribes).then_some(connection);
         // A refused proposal is certain to have no effect only if it came once; connections see to that.
         let once = matches!(
             message,
