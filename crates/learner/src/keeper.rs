@@ -252,6 +252,8 @@ impl<D: Disk> Keeper<D> {
 fn create<D: Disk>(disk: &mut D) -> io::Result<D::File> {
     if disk.names()?.iter().any(|name| name == UNFINISHED) {
         disk.remove(UNFINISHED)?;
+        // Otherwise a loss of power may forget that it is gone, and give it the name of the one that comes.
+        disk.sync_directory()?;
     }
     disk.create(UNFINISHED)
 }

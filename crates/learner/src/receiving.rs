@@ -135,12 +135,11 @@ impl<S: Storage> Learner<S> {
     pub(crate) fn note_learned(&mut self) {
         self.receiving.lacking.clear();
         let applied = self.machine.applied();
-        if let Some(under_way) = &self.receiving.under_way {
-            let slot = under_way.building.as_ref().map_or(under_way.least, |(slot, _)| *slot);
-            if applied >= slot && !synod_planted::is(Bug::SnapshotOverNewer) {
-                info!(%applied, %slot, "the log brought it further than the snapshot would: drops the snapshot");
-                self.receiving.under_way = None;
-            }
+        let Some(under_way) = &self.receiving.under_way else { return };
+        let is_needed = under_way.building.as_ref().is_some_and(|(slot, _)| applied < *slot);
+        if !is_needed && !synod_planted::is(Bug::SnapshotOverNewer) {
+            info!(%applied, "somebody's log goes on, as far as a snapshot that has begun to come: needs none");
+            self.receiving.under_way = None;
         }
     }
 
@@ -156,7 +155,10 @@ impl<S: Storage> Learner<S> {
             if was_asked {
                 self.turn_to_next_peer();
             }
-            self.fetch_snapshot(effects);
+            // Not at once, if everybody has refused.
+            if !was_asked || self.receiving.is_under_way() {
+                self.fetch_snapshot(effects);
+            }
         }
         self.set_transfer_timer(effects);
     }
@@ -167,12 +169,15 @@ impl<S: Storage> Learner<S> {
         let next = self.log.next();
         let Some(under_way) = &mut self.receiving.under_way else { return };
         if peers.iter().all(|peer| under_way.refused.contains(peer)) {
-            match under_way.building {
-                Some((slot, _)) => {
-                    warn!(%slot, "no peer keeps the snapshot any more: starts over with another")
-                }
-                None => say_stuck(next, under_way),
-            }
+            let Some((slot, _)) = under_way.building else {
+                say_stuck(next, under_way);
+                under_way.start_over();
+                // Until the timer fires the log is asked again: peers that lack the same would wait for each other, though acceptors that were
+                // out of reach may have it.
+                under_way.from = None;
+                return;
+            };
+            warn!(%slot, "no peer keeps the snapshot any more: starts over with another");
             under_way.start_over();
         }
         let may = |peer: &&LearnerId| !under_way.refused.contains(*peer);

@@ -20,8 +20,8 @@ const ENCODED: u64 = 20;
 impl<T: Teller> World<T> {
     /// A message leaves at `at`, which may lie ahead. What it claims is checked; then the weather has it.
     pub(crate) fn send(&mut self, from: NodeId, to: NodeId, message: Message, at: Us) -> Check {
-        self.ledger.on_sent(from, &message)?;
-        self.count_message(from, &message);
+        self.ledger.on_sent(from, &message, self.now, &mut self.coverage)?;
+        self.count_message(from, to, &message);
         if to == NodeId::Client(OPERATOR) {
             self.operator_is_told(&message);
             return self.check_health(from, &message);
@@ -44,7 +44,9 @@ impl<T: Teller> World<T> {
             round_trip(&message)?;
         }
         let with_client = matches!(from, NodeId::Client(_)) || matches!(to, NodeId::Client(_));
-        let connection = (self.weather.ordered || with_client).then_some(connection);
+        // What a learner pins ends with its connection: nothing said on it may come afterwards.
+        let subscribes = matches!(message, Message::Proposer(ToProposer::Subscribe { .. }));
+        let connection = (self.weather.ordered || with_client || subscribes).then_some(connection);
         // A refused proposal is certain to have no effect only if it came once; connections see to that.
         let once = matches!(
             message,
@@ -168,7 +170,7 @@ impl<T: Teller> World<T> {
         }
     }
 
-    fn count_message(&mut self, from: NodeId, message: &Message) {
+    fn count_message(&mut self, from: NodeId, to: NodeId, message: &Message) {
         let seen = match message {
             Message::Acceptor(ToAcceptor::Accept(accept)) => {
                 if self.ballots.insert(accept.ballot) {
@@ -176,6 +178,9 @@ impl<T: Teller> World<T> {
                 }
                 let healed = accept.entries.iter().filter(|entry| entry.slot <= accept.chosen).count();
                 return self.coverage.add(Seen::HealedSlot, healed as u64);
+            }
+            Message::Proposer(ToProposer::Promise(promise)) if promise.floor < self.ledger.floor() => {
+                Seen::FloorsDiffer
             }
             Message::Proposer(ToProposer::Promise(promise)) if !promise.complete => {
                 self.coverage.add(Seen::HeldIncomplete, u64::from(promise.held.0 > 0));
@@ -186,12 +191,27 @@ impl<T: Teller> World<T> {
             Message::Proposer(ToProposer::Fetched(fetched)) => {
                 return self.count_fetched(Seen::FetchedByLeader, fetched);
             }
+            Message::Learner(ToLearner::Fetched(fetched))
+                if fetched.values.is_empty() && fetched.first < fetched.floor =>
+            {
+                Seen::FetchBelowFloor
+            }
             Message::Learner(ToLearner::Fetched(fetched)) => match from {
                 NodeId::Acceptor(_) => return self.count_fetched(Seen::FetchedByLearner, fetched),
                 NodeId::Proposer(_) | NodeId::Learner(_) | NodeId::Client(_) => {
                     return self.count_fetched(Seen::FetchedFromPeer, fetched);
                 }
             },
+            Message::Learner(ToLearner::SnapshotFetch(fetch)) => {
+                let changed = self.transfers.asked(from, to, !fetch.cursor.is_empty());
+                return self.coverage.add(Seen::GiverChanged, u64::from(changed));
+            }
+            Message::Learner(ToLearner::SnapshotChunk(_)) => {
+                if let Some((node, down_us)) = self.transfers.given(from, to) {
+                    self.after(0, Event::Crash { node, down_us });
+                }
+                return;
+            }
             Message::Learner(ToLearner::Forward(_)) => Seen::Forwarded,
             Message::Learner(ToLearner::Refused { reason: NotTaken::Busy { .. }, .. })
             | Message::Client(ToClient::Refused { reason: NotTaken::Busy { .. }, .. }) => Seen::Busy,
@@ -236,6 +256,7 @@ impl<T: Teller> World<T> {
                     && status.retained_bytes <= tuning.retained_bytes + in_flight_bytes
             }
             Status::Learner(status) => {
+                check(!status.in_doubt, "S7", || format!("{from} doubts its state: {status:?}"))?;
                 status.waiting_reads <= tuning.waiting_reads && status.sessions <= limits.sessions
             }
         };

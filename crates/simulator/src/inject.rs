@@ -22,28 +22,43 @@ impl<T: Teller> World<T> {
                 nodes.into_iter().for_each(|node| self.crash(node, power, down_us, interrupted));
                 Ok(())
             }
-            Fault::PowerLoss { acceptor, operations, .. } => {
-                self.plant(acceptor, operations, DiskFault::PowerLoss);
+            Fault::PowerLoss { node, operations, .. } => {
+                self.plant(node, operations, DiskFault::PowerLoss);
                 Ok(())
             }
-            Fault::DiskError { acceptor, operations, .. } => {
-                self.plant(acceptor, operations, DiskFault::Fails);
+            Fault::DiskError { node, operations, .. } => {
+                self.plant(node, operations, DiskFault::Fails);
                 Ok(())
             }
-            Fault::FullDisk { acceptor, us } => {
-                self.fill_disk(acceptor, us);
+            Fault::FullDisk { node, us } => {
+                self.fill_disk(node, us);
                 Ok(())
             }
-            Fault::SlowDisk { acceptor, factor, us } => {
-                let place = self.place(acceptor.into());
+            Fault::SlowDisk { node, factor, us } => {
+                let place = self.place(node);
                 self.nodes[place].slowness = factor;
                 self.after(us, Event::Speed { place });
                 self.see(Seen::SlowDisk);
                 Ok(())
             }
-            Fault::Rot { acceptor, place } => self.rot(acceptor, place),
+            Fault::Rot { node, place } => self.rot(node, place),
             Fault::ReplaceDisk { acceptor, down_us, back_us } => {
                 self.replace_disk(acceptor, down_us, back_us);
+                Ok(())
+            }
+            Fault::WipeDisk { learner, down_us } => {
+                self.see(Seen::StoreLost);
+                self.wipe_disk(learner, down_us);
+                Ok(())
+            }
+            Fault::CutShort { is_giver, chunks, down_us } => {
+                self.transfers.cut_short(is_giver, chunks, down_us);
+                Ok(())
+            }
+            Fault::Join { observer } => {
+                let place = self.place(observer.into());
+                let life = self.nodes[place].life;
+                self.after(0, Event::Start { place, life });
                 Ok(())
             }
             Fault::Cut { shape, pairs, us } => {
@@ -105,9 +120,9 @@ impl<T: Teller> World<T> {
         Ok(())
     }
 
-    fn crash(&mut self, node: NodeId, power: bool, down_us: Us, interrupted: Option<u64>) {
+    pub(crate) fn crash(&mut self, node: NodeId, power: bool, down_us: Us, interrupted: Option<u64>) {
         let place = self.place(node);
-        if !self.nodes[place].is_up() {
+        if self.is_calm || !self.nodes[place].is_up() {
             return;
         }
         self.end(place, power);
@@ -126,8 +141,8 @@ impl<T: Teller> World<T> {
         self.start_later(place, down_us, down_us);
     }
 
-    fn plant(&mut self, acceptor: AcceptorId, operations: u64, fault: DiskFault) {
-        let place = self.place(acceptor.into());
+    fn plant(&mut self, node: NodeId, operations: u64, fault: DiskFault) {
+        let place = self.place(node);
         if let Some(disk) = &self.nodes[place].disk {
             disk.plant(operations, fault);
             self.nodes[place].is_failing = true;
@@ -135,8 +150,8 @@ impl<T: Teller> World<T> {
     }
 
     /// Room for a little more than there is, and then none.
-    fn fill_disk(&mut self, acceptor: AcceptorId, us: Us) {
-        let place = self.place(acceptor.into());
+    fn fill_disk(&mut self, node: NodeId, us: Us) {
+        let place = self.place(node);
         let spare = self.random.disks.magnitude(1, 20_000);
         if let Some(disk) = &self.nodes[place].disk {
             let used: u64 = disk.sizes().iter().map(|(_, bytes)| bytes).sum();
@@ -146,16 +161,20 @@ impl<T: Teller> World<T> {
         self.after(us, Event::Room { place });
     }
 
-    /// Shuts an acceptor down in good order, so that all it holds is sealed, and flips a bit of what lies on its disk.
-    fn rot(&mut self, acceptor: AcceptorId, bit: u64) -> Check {
-        let place = self.place(acceptor.into());
-        if self.lost_disks() >= self.plan.spare_disks() {
-            return Ok(());
-        }
-        let Some(Process::Acceptor(voter)) = &mut self.nodes[place].process else { return Ok(()) };
-        if voter.keeper.seal().is_err() {
-            // A planted fault came first; its daemon ends, and has nothing sealed that could rot.
-            return self.end_sealing(place);
+    /// Shuts a process down in good order, so that all an acceptor holds is sealed, and flips a bit of what lies on its disk.
+    fn rot(&mut self, node: NodeId, bit: u64) -> Check {
+        let place = self.place(node);
+        let is_bearable = self.lost_disks() < self.plan.spare_disks();
+        match &mut self.nodes[place].process {
+            Some(Process::Acceptor(_)) if !is_bearable => return Ok(()),
+            Some(Process::Acceptor(voter)) => {
+                if voter.keeper.seal().is_err() {
+                    // A planted fault came first; its daemon ends, and has nothing sealed that could rot.
+                    return self.end_sealing(place);
+                }
+            }
+            Some(Process::Learner(_)) => {}
+            Some(Process::Proposer(_) | Process::Client(_)) | None => return Ok(()),
         }
         self.end(place, false);
         let Some(disk) = &self.nodes[place].disk else { return Ok(()) };

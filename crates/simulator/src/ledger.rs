@@ -2,9 +2,11 @@
 //!
 //! The ledger trusts no role. It counts votes itself from the records that became durable, knows so what is chosen, applies that to a state
 //! machine of its own, and compares with it whatever a process says or applies. Checks I1 to I8 and the half of I13 that
-//! concerns chosen values; I9 and the rest of I13 are the history's ([`crate::history`]), I15 the trial's.
+//! concerns chosen values, I10 and I11; I9 and the rest of I13 are the history's ([`crate::history`]), I15 the trial's.
 
 mod claims;
+mod pins;
+mod stores;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -14,7 +16,7 @@ use bytes::Bytes;
 use synod_acceptor::{Durable, Record};
 use synod_protocol::command::{self, Command, Outcome, Refusal, Reply, SessionId};
 use synod_protocol::message::Admit;
-use synod_protocol::{AcceptorId, Ballot, Incarnation, QuorumSystem, Slot, Value};
+use synod_protocol::{AcceptorId, Ballot, Cluster, Incarnation, QuorumSystem, Slot, Value};
 use synod_store::{Applied, MemoryStorage, StateMachine};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -23,6 +25,8 @@ use crate::records::Records;
 use crate::recovered;
 use crate::seats::Seats;
 use crate::violation::{Check, Violation, check};
+use pins::Pins;
+use stores::Stores;
 
 /// The votes of one ballot for one slot.
 struct Ballotted {
@@ -58,13 +62,19 @@ pub(crate) struct Ledger {
     renewed: HashMap<SessionId, Slot>,
     /// What each key was, and when.
     records: Records,
+    /// What learners have synced, and acceptors may drop.
+    stores: Stores,
+    pins: Pins,
 }
 
 impl Ledger {
-    pub(crate) fn new(quorums: QuorumSystem, limits: synod_protocol::cluster::Limits) -> Ledger {
-        let reference = StateMachine::new(limits, MemoryStorage::default());
+    pub(crate) fn new(cluster: &Cluster) -> Ledger {
+        let reference = StateMachine::new(cluster.limits, MemoryStorage::default());
         Ledger {
-            quorums,
+            quorums: cluster.quorums.clone(),
+            stores: Stores::new(cluster, reference.clone()),
+            // The fastest clock makes less of it by half.
+            pins: Pins::new(cluster.tuning.snapshot_keep_ms * 500, cluster.tuning.pin_bytes),
             votes: BTreeMap::new(),
             chosen: BTreeMap::new(),
             durable: BTreeMap::new(),
@@ -110,7 +120,13 @@ impl Ledger {
                 | Record::Replaced { .. }
                 | Record::Entered { .. } => {}
             }
-            self.durable.entry(id).or_insert_with(|| Durable::empty(id)).apply(record);
+            let durable = self.durable.entry(id).or_insert_with(|| Durable::empty(id));
+            let floor = durable.head().floor;
+            durable.apply(record);
+            let raised = durable.head().floor;
+            if raised > floor {
+                self.on_floor_durable(id, raised, seen)?;
+            }
         }
         Ok(())
     }
@@ -124,6 +140,10 @@ impl Ledger {
         let readmitted = found.head().incarnations.rows().filter(|(_, row)| !row.since.is_none());
         for (acceptor, Incarnation { since: ballot, disk, .. }) in readmitted {
             self.seats.recorded(id, Admit { ballot, acceptor, disk }, &self.quorums);
+        }
+        if found.head().floor > Slot::FIRST {
+            self.on_floor_durable(id, found.head().floor, seen)?;
+            seen.see(Seen::RestartAboveFloor);
         }
         for (slot, voted) in found.votes_above(Slot::ZERO) {
             let value = voted.value.in_memory();
@@ -223,6 +243,7 @@ impl Ledger {
             let value = value.clone();
             let applied = self.reference.apply(self.reference.applied().next(), &value);
             self.chains.push(self.reference.chain());
+            self.stores.note_state(self.reference.clone());
             self.check_expiry(&value, &applied)?;
             let mut replies = applied.replies.into_iter();
             for command in command::commands(value.bytes()).flatten() {

@@ -13,6 +13,7 @@ use synod_protocol::{NodeId, Slot, Value};
 
 use crate::client::ClientProcess;
 use crate::plan::Us;
+use crate::scribe::Scribe;
 
 /// Every timer of every role, and the shell's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +41,7 @@ pub(crate) enum Input {
 pub(crate) enum Process {
     Acceptor(Box<Voter>),
     Proposer(Box<Proposer>),
-    Learner(Box<Learner>),
+    Learner(Box<Scribe>),
     Client(Box<ClientProcess>),
 }
 
@@ -56,7 +57,7 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     /// Absent while it is down.
     pub(crate) process: Option<Process>,
-    /// An acceptor's disk.
+    /// An acceptor's or a learner's disk.
     pub(crate) disk: Option<MemoryDisk>,
     /// How many times slower than usual the disk is.
     pub(crate) slowness: u64,
@@ -116,6 +117,12 @@ impl Node {
 
     pub(crate) fn is_up(&self) -> bool {
         self.process.is_some()
+    }
+
+    /// There is no limit to what its disk takes any more.
+    pub(crate) fn make_room(&mut self) {
+        self.disk.iter().for_each(|disk| disk.limit(None));
+        self.is_full = false;
     }
 
     /// The process ends; its disk stays.

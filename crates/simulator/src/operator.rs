@@ -10,7 +10,7 @@ use synod_protocol::message::{
 use synod_protocol::{AcceptorId, DiskId, NodeId};
 
 use crate::coverage::Seen;
-use crate::node::{Input, Process};
+use crate::node::{Input, Node, Process};
 use crate::plan::Us;
 use crate::seating::OPERATOR;
 use crate::story::Teller;
@@ -22,9 +22,10 @@ const ASKS_US: Us = 100_000;
 const LOST: u64 = 100;
 
 impl<T: Teller> World<T> {
-    /// Acceptors whose disk is lost: gone for good, or replaced and not readmitted yet.
+    /// Acceptors whose disk is lost: gone for good, rotten, or replaced and not readmitted yet.
     pub(crate) fn lost_disks(&self) -> usize {
-        self.nodes.iter().filter(|node| is_acceptor(node.id) && (node.gone || node.is_replaced)).count()
+        let is_lost = |node: &&Node| node.gone || node.is_rotten || node.is_replaced;
+        self.nodes.iter().filter(|node| is_acceptor(node.id)).filter(is_lost).count()
     }
 
     /// An acceptor's disk is replaced by an empty one; `back_us` later the old one is put in for a while.
@@ -33,9 +34,10 @@ impl<T: Teller> World<T> {
         let node = &self.nodes[place];
         let left = self.plan.cluster.quorums.count() - 1;
         let quorums = &self.plan.cluster.quorums;
-        let bearable = self.lost_disks() < self.plan.spare_disks() || node.gone;
+        let bearable = self.lost_disks() < self.plan.spare_disks() || node.gone || node.is_rotten;
         let can_be_readmitted = left >= quorums.phase1().max(quorums.phase2());
-        if node.disk.is_none() || node.is_replaced || node.has_old_disk || !bearable || !can_be_readmitted {
+        let is_whole = node.disk.is_some() && !node.is_replaced && !node.has_old_disk;
+        if self.is_calm || !is_whole || !bearable || !can_be_readmitted {
             return;
         }
         self.end(place, false);

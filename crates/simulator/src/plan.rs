@@ -3,6 +3,8 @@
 //! Swarm testing (Groce et al., 2012): every seed switches each kind of trouble on or off and draws how bad it is, so that some runs see one
 //! trouble alone and some see all. A plan is plain data: the shrinker takes faults and clients out of it and runs it again.
 
+mod stores;
+
 use synod_journal::Options;
 use synod_protocol::cluster::{Cluster, Limits};
 use synod_protocol::tuning::Tuning;
@@ -10,6 +12,8 @@ use synod_protocol::{AcceptorId, ClientId, LearnerId, NodeId, ProposerId, Quorum
 
 use crate::fault::{self, Fault};
 use crate::random::Random;
+pub use stores::Stores;
+pub(crate) use stores::spare_learners;
 
 /// Microseconds of virtual time.
 pub type Us = u64;
@@ -22,6 +26,9 @@ pub(crate) mod stream {
     pub(crate) const NODES: u64 = 4;
     pub(crate) const WORKLOAD: u64 = 5;
     pub(crate) const DISKS: u64 = 6;
+    pub(crate) const STORES: u64 = 7;
+    pub(crate) const STORE_FAULTS: u64 = 8;
+    pub(crate) const CHECKPOINTS: u64 = 9;
 }
 
 /// A client's id tells its seat: the id modulo this; a client that crashed is followed by another on the same seat.
@@ -96,6 +103,8 @@ pub struct Plan {
     pub disks: Disks,
     /// The journals' layout.
     pub journal: Options,
+    /// What learners keep.
+    pub stores: Stores,
     /// When faults come, by time.
     pub faults: Vec<(Us, Fault)>,
     /// When faults end.
@@ -145,22 +154,34 @@ impl Plan {
             workload,
             disks,
             journal,
+            stores: Stores::none(),
             faults: Vec::new(),
             faulty_us,
             ending,
         };
+        stores::draw(&mut Random::new(seed, stream::STORES), &mut plan);
         plan.faults = fault::draw(&mut Random::new(seed, stream::FAULTS), &plan);
+        if plan.stores.checkpoints {
+            plan.faults.extend(fault::draw_of_stores(&mut Random::new(seed, stream::STORE_FAULTS), &plan));
+        }
+        plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }
 
-    /// Acceptors, proposers and learners.
+    /// Acceptors, proposers and configured learners.
     pub fn servers(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.cluster.nodes().map(|(node, _)| node)
     }
 
     /// Everybody, clients by the first id of their seat.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.servers().chain((1..=self.clients).map(|seat| NodeId::Client(ClientId(seat))))
+        let observers = self.cluster.observers.keys().copied().map(NodeId::from);
+        self.servers().chain(observers).chain((1..=self.clients).map(|seat| NodeId::Client(ClientId(seat))))
+    }
+
+    /// An observer that knows nothing, and joins when all is over.
+    pub fn latecomer(&self) -> LearnerId {
+        LearnerId((self.cluster.learners.len() + self.cluster.observers.len()) as u16 + 1)
     }
 
     /// How many acceptor disks may be lost for good: the cluster goes on, and forgets nothing.

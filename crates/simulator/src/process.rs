@@ -2,11 +2,9 @@
 
 use synod_acceptor::keeper::Keeper;
 use synod_acceptor::{Acceptor, Durable, Record};
-use synod_learner::Learner;
 use synod_proposer::Proposer;
 use synod_protocol::role::{Effects, Misdirected, NothingToPersist, Persist, Released, Role, TimerOrder};
-use synod_protocol::{AcceptorId, Cluster, DiskId, NodeId};
-use synod_store::MemoryStorage;
+use synod_protocol::{AcceptorId, Cluster, ClusterId, DiskId, NodeId};
 
 use crate::coverage::Seen;
 use crate::node::{Driven, Input, Process, Recorder, Timer, Voter, absorb};
@@ -41,11 +39,12 @@ impl<T: Teller> World<T> {
                 Process::Acceptor(Box::new(voter))
             }
             NodeId::Proposer(id) => {
+                self.ledger.on_proposer_started(id);
                 Process::Proposer(Box::new(Proposer::new(synod_proposer::Config::new(id, life, cluster))))
             }
             NodeId::Learner(id) => {
-                let config = synod_learner::Config::new(id, life, cluster);
-                Process::Learner(Box::new(Learner::new(config, MemoryStorage::default())))
+                let Some(scribe) = self.recover_scribe(place, id, life)? else { return Ok(()) };
+                Process::Learner(Box::new(scribe))
             }
             NodeId::Client(_) => {
                 let probe = place == self.place(self.seating.probe());
@@ -74,7 +73,7 @@ impl<T: Teller> World<T> {
                 self.release_votes(place, voter, effects, 0).map(|_| ())
             }
             Process::Proposer(role) => self.begin_role(place, &mut **role),
-            Process::Learner(role) => self.begin_role(place, &mut **role),
+            Process::Learner(scribe) => self.begin_role(place, &mut scribe.role),
             Process::Client(_) => {
                 for caller in 0..self.plan.workload.at_once {
                     let think = self.random.workload.between(0, self.plan.workload.think_us);
@@ -94,6 +93,8 @@ impl<T: Teller> World<T> {
     ) -> Check {
         let mut effects = Effects::default();
         role.on_start(&mut effects);
+        // A quorum of acceptors tells it as soon as there are connections.
+        role.on_cluster(name_of(&self.plan.cluster), &mut effects);
         let Ok(released) = effects.release(&mut NothingToPersist);
         self.let_out::<R>(place, released, self.now)
     }
@@ -104,24 +105,22 @@ impl<T: Teller> World<T> {
             return self.wake_client(place, inputs);
         }
         let Some(mut process) = self.nodes[place].process.take() else { return Ok(()) };
-        let (id, now) = (self.nodes[place].id, self.now);
+        let now = self.now;
         let mut goes_on = true;
         let done = match &mut process {
             Process::Acceptor(voter) => {
                 self.wake_acceptor(place, voter, inputs, messages).map(|on| goes_on = on)
             }
-            Process::Proposer(role) => absorb(&mut **role, inputs.into_iter())
-                .map_err(Violation::from)
-                .map(|effects| effects.release(&mut NothingToPersist))
-                .and_then(|Ok(released)| self.let_out::<Proposer>(place, released, now)),
-            Process::Learner(role) => absorb(&mut **role, inputs.into_iter())
-                .map_err(Violation::from)
-                .map(|effects| effects.release(&mut NothingToPersist))
-                .and_then(|Ok(released)| {
-                    let machine = role.machine();
-                    self.ledger.on_applied(id, machine.applied(), machine.chain())?;
-                    self.let_out::<Learner>(place, released, now)
-                }),
+            Process::Proposer(role) => {
+                if let NodeId::Proposer(id) = self.nodes[place].id {
+                    inputs.iter().for_each(|input| self.ledger.on_proposer_hears(id, input));
+                }
+                absorb(&mut **role, inputs.into_iter())
+                    .map_err(Violation::from)
+                    .map(|effects| effects.release(&mut NothingToPersist))
+                    .and_then(|Ok(released)| self.let_out::<Proposer>(place, released, now))
+            }
+            Process::Learner(scribe) => self.wake_scribe(place, scribe, inputs),
             Process::Client(_) => Ok(()),
         };
         if goes_on {
@@ -194,7 +193,7 @@ impl<T: Teller> World<T> {
     }
 
     /// What a role wants to happen, happens.
-    fn let_out<R: Driven>(&mut self, place: usize, released: Released<R::Timer>, at: Us) -> Check {
+    pub(crate) fn let_out<R: Driven>(&mut self, place: usize, released: Released<R::Timer>, at: Us) -> Check {
         if let Some(why) = released.halt {
             return Err(Violation {
                 rule: if why.starts_with("S12") { "S12" } else { "S7" },
@@ -216,7 +215,7 @@ impl<T: Teller> World<T> {
     }
 
     /// How long the disk was busy with what it was asked since the last time.
-    fn disk_time(&mut self, place: usize) -> Us {
+    pub(crate) fn disk_time(&mut self, place: usize) -> Us {
         let node = &self.nodes[place];
         let cost = node.disk.as_ref().map(|disk| disk.take_cost()).unwrap_or_default();
         // Some 200 MB/s, beside the syncs.
@@ -251,11 +250,11 @@ impl<T: Teller> World<T> {
         Ok(Some(Voter { role: Acceptor::new(config, durable), keeper }))
     }
 
-    fn not_recovered(&mut self, place: usize, error: &str) -> Check {
+    pub(crate) fn not_recovered(&mut self, place: usize, error: &str) -> Check {
         let id = self.nodes[place].id;
         let node = &mut self.nodes[place];
         let Some(disk) = node.disk.clone() else { return Ok(()) };
-        if node.is_rotten {
+        if node.is_rotten && matches!(id, NodeId::Acceptor(_)) {
             self.story.note(self.now, || format!("{id} refuses its rotten journal: {error}"));
             self.nodes[place].gone = true;
             self.see(Seen::RotRefused);
@@ -284,8 +283,8 @@ impl<T: Teller> World<T> {
         Ok(())
     }
 
-    /// An acceptor's process has ended by its own decision: its journal can't be written (S3).
-    fn end_by_disk(&mut self, place: usize, error: &str) -> Check {
+    /// A process has ended by its own decision: its disk can't be written (S3).
+    pub(crate) fn end_by_disk(&mut self, place: usize, error: &str) -> Check {
         let id = self.nodes[place].id;
         self.story.note(self.now, || format!("{id} ends: {error}"));
         let Some(disk) = self.nodes[place].disk.clone() else { return Ok(()) };
@@ -313,6 +312,7 @@ impl<T: Teller> World<T> {
 
     /// A process ends, and its connections with it.
     pub(crate) fn end(&mut self, place: usize, power: bool) {
+        self.transfers.ended(self.nodes[place].id);
         self.nodes[place].end();
         self.disconnect_all(place, power);
     }
@@ -359,10 +359,18 @@ impl<T: Teller> World<T> {
     }
 }
 
+/// The disks that the cluster was formed with.
+fn first_disks(cluster: &Cluster) -> Vec<(AcceptorId, DiskId)> {
+    cluster.quorums.acceptors().map(|id| (id, DiskId(u64::from(id.0)))).collect()
+}
+
+/// What the cluster was named at its formation.
+fn name_of(cluster: &Cluster) -> ClusterId {
+    Cluster::id_of(cluster.parameters_hash(), 1, &first_disks(cluster))
+}
+
 /// What formation has written to an acceptor's journal.
 fn formed(cluster: &Cluster, id: AcceptorId) -> Vec<Record> {
-    let disk = |id: AcceptorId| DiskId(u64::from(id.0));
-    let disks: Vec<_> = cluster.quorums.acceptors().map(|id| (id, disk(id))).collect();
-    let name = Cluster::id_of(cluster.parameters_hash(), 1, &disks);
-    vec![Record::Prepared { formation: 1, disk: disk(id) }, Record::Opened { disks, cluster: name }]
+    let prepared = Record::Prepared { formation: 1, disk: DiskId(u64::from(id.0)) };
+    vec![prepared, Record::Opened { disks: first_disks(cluster), cluster: name_of(cluster) }]
 }

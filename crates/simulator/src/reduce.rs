@@ -85,6 +85,9 @@ fn drop_clients(plan: &mut Plan) {
         | Fault::SlowDisk { .. }
         | Fault::Depose { .. }
         | Fault::Rot { .. }
+        | Fault::WipeDisk { .. }
+        | Fault::CutShort { .. }
+        | Fault::Join { .. }
         | Fault::ReplaceDisk { .. } => true,
     });
 }

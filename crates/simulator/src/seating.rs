@@ -1,4 +1,4 @@
-//! Who sits where: acceptors, proposers, learners, then clients; the last seat is the probe's.
+//! Who sits where: acceptors, proposers, learners, observers, the latecomer, then clients; the last seat is the probe's.
 
 use synod_protocol::{ClientId, NodeId};
 
@@ -9,6 +9,7 @@ use crate::plan::{Plan, SEATS};
 pub(crate) struct Seating {
     acceptors: usize,
     proposers: usize,
+    /// With observers and the latecomer.
     learners: usize,
     clients: usize,
 }
@@ -18,7 +19,7 @@ impl Seating {
         Seating {
             acceptors: plan.cluster.acceptors.len(),
             proposers: plan.cluster.proposers.len(),
-            learners: plan.cluster.learners.len(),
+            learners: plan.cluster.learners.len() + plan.cluster.observers.len() + 1,
             clients: plan.clients as usize,
         }
     }

@@ -176,8 +176,8 @@ fn to_proposer(message: &ToProposer) -> String {
             format!("Fetched {}, held {}", values(fetched.first, &fetched.values), fetched.held)
         }
         ToProposer::Propose(propose) => format!("Propose {} ({})", propose.tag, batch(&propose.commands)),
-        ToProposer::Subscribe { next, synced, pinned: _ } => {
-            format!("Subscribe from {next}, synced to {synced}")
+        ToProposer::Subscribe { next, synced, pinned } => {
+            format!("Subscribe from {next}, synced to {synced}, pins {pinned:?}")
         }
         ToProposer::Settle { slot } => format!("Settle {slot}"),
         ToProposer::Admitted(admitted) => {

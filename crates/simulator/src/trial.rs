@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use synod_checker::{Rejected, certificate, search};
-use synod_protocol::NodeId;
+use synod_protocol::{LearnerId, NodeId, Slot};
 
 use crate::client::PROBES;
 use crate::coverage::{Coverage, Seen};
@@ -19,6 +19,8 @@ use crate::world::{Event, World};
 pub const LEAST_EVENTS: u64 = 10_000;
 /// What is left to be done after the faults (restarts, catching up, healing) must be done within so many times ten election timeouts.
 const SLACK: u64 = 40;
+/// Rounds of healing that one slot may take.
+const ROUNDS_OF_A_SLOT: u64 = 4;
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -185,17 +187,19 @@ fn resume<T: Teller>(world: &mut World<T>) -> Check {
 }
 
 /// Learners and acceptors make up for what they missed.
-fn catch_up<T: Teller>(world: &mut World<T>, target: synod_protocol::Slot) -> Check {
-    let end = world.now + SLACK * world.patience_us();
-    let lacking = |world: &World<T>| -> Option<(NodeId, synod_protocol::Slot)> {
+fn catch_up<T: Teller>(world: &mut World<T>, target: Slot) -> Check {
+    // Healing keeps to a rate: with the smallest chunks a slot takes some rounds of it.
+    let healing_us = target.0 * ROUNDS_OF_A_SLOT * world.plan.cluster.tuning.heal_ms * 1_000;
+    let end = world.now + SLACK * world.patience_us() + healing_us;
+    let lacking = |world: &World<T>| -> Option<(NodeId, Slot)> {
         let cut: Vec<NodeId> = world.plan.ending.cut.iter().flat_map(|(from, to)| [*from, *to]).collect();
         world.nodes.iter().filter(|node| !cut.contains(&node.id)).find_map(|node| match &node.process {
             Some(Process::Acceptor(voter)) => {
                 let held = voter.role.durable().head().held;
                 (held < target).then_some((node.id, held))
             }
-            Some(Process::Learner(learner)) => {
-                let applied = learner.machine().applied();
+            Some(Process::Learner(scribe)) => {
+                let applied = scribe.role.machine().applied();
                 (applied < target).then_some((node.id, applied))
             }
             Some(Process::Proposer(_) | Process::Client(_)) | None => None,
@@ -204,32 +208,77 @@ fn catch_up<T: Teller>(world: &mut World<T>, target: synod_protocol::Slot) -> Ch
     let done = world.run(end, |world| lacking(world).is_none())?;
     check(done, "I15", || {
         format!("long after the faults one is still behind slot {target}: {:?}", lacking(world))
+    })?;
+    truncate(world)
+}
+
+/// The floor follows what enough learners have synced, though others are dead.
+fn truncate<T: Teller>(world: &mut World<T>) -> Check {
+    let alive: Vec<LearnerId> = world
+        .nodes
+        .iter()
+        .filter(|node| node.is_up())
+        .filter_map(|node| match node.id {
+            NodeId::Learner(id) => Some(id),
+            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Client(_) => None,
+        })
+        .collect();
+    let droppable = world.ledger.droppable(&alive);
+    let end = world.now + SLACK * world.patience_us();
+    let done = world.run(end, |world| world.ledger.floor() > droppable)?;
+    check(done, "I14", || {
+        format!(
+            "enough learners have synced slot {droppable}, but no acceptor's floor is above {}",
+            world.ledger.floor()
+        )
     })
 }
 
-/// I8: whatever was chosen can be learned from the acceptors that are left, by learners that know nothing.
-fn relearn<T: Teller>(world: &mut World<T>, target: synod_protocol::Slot) -> Check {
-    let learners: Vec<usize> = (0..world.nodes.len())
-        .filter(|place| matches!(world.nodes[*place].process, Some(Process::Learner(_))))
-        .collect();
-    for place in &learners {
-        world.end(*place, false);
-        world.start_later(*place, 0, 1_000);
+/// I8: whatever was chosen can be learned again. While no acceptor has dropped a slot, by learners that all know nothing; otherwise by learners that
+/// go on from their checkpoints, an observer that joins and, then, one that has lost its disk (I10).
+fn relearn<T: Teller>(world: &mut World<T>, target: Slot) -> Check {
+    let is_kept = world.ledger.floor() == Slot::FIRST;
+    let latecomer = world.place(world.plan.latecomer().into());
+    let mut learners: Vec<usize> = (0..world.nodes.len()).filter(|place| world.is_learning(*place)).collect();
+    for place in learners.clone() {
+        world.restart_learner(place, is_kept);
     }
+    world.nodes[latecomer].gone = false;
+    world.start_later(latecomer, 0, 1_000);
+    learners.push(latecomer);
+    learn(world, &learners, target)?;
+    if !is_kept && learners.len() > 2 {
+        world.restart_learner(learners[0], true);
+        learn(world, &learners, target)?;
+    }
+    for place in learners {
+        let Some(Process::Learner(scribe)) = &world.nodes[place].process else { continue };
+        world.ledger.is_state(world.nodes[place].id, scribe.role.machine())?;
+    }
+    Ok(())
+}
+
+fn learn<T: Teller>(world: &mut World<T>, learners: &[usize], target: Slot) -> Check {
     let end = world.now + SLACK * world.patience_us();
-    let done = world.run(end, |world| {
-        learners.iter().all(|place| {
-            matches!(&world.nodes[*place].process, Some(Process::Learner(learner)) if learner.machine().applied() >= target)
-        })
-    })?;
-    check(done, "I8", || format!("fresh learners can't learn the {target} slots that were chosen"))
+    let lacks = |world: &World<T>, place: &usize| !matches!(&world.nodes[*place].process, Some(Process::Learner(scribe)) if scribe.role.machine().applied() >= target);
+    let done = world.run(end, |world| !learners.iter().any(|place| lacks(world, place)))?;
+    check(done, "I8", || {
+        let lacking: Vec<_> =
+            learners.iter().filter(|place| lacks(world, place)).map(|place| world.nodes[*place].id).collect();
+        format!("{lacking:?} can't learn again the {target} slots that were chosen")
+    })
 }
 
 /// I9: what clients saw is linearizable, by two checkers that don't trust each other.
 fn judge<T: Teller>(world: &mut World<T>) -> Check {
-    let files =
-        world.nodes.iter().filter_map(|node| node.disk.as_ref()).map(|disk| disk.files().len() as u64);
+    let files = world
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.id, NodeId::Acceptor(_)))
+        .filter_map(|node| node.disk.as_ref())
+        .map(|disk| disk.files().len() as u64);
     world.coverage.add(Seen::SegmentMoved, files.map(|files| files.saturating_sub(2)).sum());
+    world.count_dropped_segments();
     let reject = |rejected: Rejected| Violation { rule: "I9", what: rejected.to_string() };
     certificate(&world.history).map_err(reject)?;
     search(&world.history).map_err(reject)?;
@@ -237,6 +286,29 @@ fn judge<T: Teller>(world: &mut World<T>) -> Check {
 }
 
 impl<T: Teller> World<T> {
+    fn is_learning(&self, place: usize) -> bool {
+        matches!(self.nodes[place].process, Some(Process::Learner(_)))
+    }
+
+    fn restart_learner(&mut self, place: usize, without_disk: bool) {
+        match self.nodes[place].id {
+            NodeId::Learner(id) if without_disk => self.wipe_disk(id, 1_000),
+            NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_) | NodeId::Client(_) => {
+                self.end(place, false);
+                self.start_later(place, 0, 1_000);
+            }
+        }
+    }
+
+    /// The first segment of a journal is number 1, as long as it is there.
+    fn count_dropped_segments(&mut self) {
+        let acceptors = self.nodes.iter().filter(|node| matches!(node.id, NodeId::Acceptor(_)));
+        let first_of = |files: Vec<String>| files.into_iter().find(|name| name.starts_with("segment-"));
+        let firsts = acceptors.filter_map(|node| first_of(node.disk.as_ref()?.files()));
+        let dropped = firsts.filter(|name| !name.ends_with("0000000000000001")).count();
+        self.coverage.add(Seen::SegmentDropped, dropped as u64);
+    }
+
     /// A process that was paused goes on.
     fn wake_anew(&mut self, place: usize) {
         let node = &mut self.nodes[place];

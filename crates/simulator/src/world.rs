@@ -19,6 +19,7 @@ use crate::plan::{Plan, SEATS, Us, Weather, stream};
 use crate::random::Random;
 use crate::seating::Seating;
 use crate::story::Teller;
+use crate::transfers::Transfers;
 use crate::violation::Check;
 
 /// Something that happens at its time.
@@ -50,6 +51,10 @@ pub(crate) enum Event {
     SwapDisk { place: usize, number: u64, old: bool },
     /// A disk that rotted away is replaced.
     Replace { acceptor: AcceptorId },
+    /// Whatever makes a learner's checkpoints beside it does a step.
+    Checkpoint { place: usize, life: u64 },
+    /// A process crashes.
+    Crash { node: NodeId, down_us: Us },
     /// A disk is as fast as usual again.
     Speed { place: usize },
     /// Somebody asks a process how it is.
@@ -88,6 +93,7 @@ pub(crate) struct Streams {
     pub(crate) nodes: Random,
     pub(crate) workload: Random,
     pub(crate) disks: Random,
+    pub(crate) stores: Random,
 }
 
 /// A run under way.
@@ -104,6 +110,7 @@ pub(crate) struct World<T> {
     pub(crate) weather: Weather,
     pub(crate) random: Streams,
     pub(crate) ledger: Ledger,
+    pub(crate) transfers: Transfers,
     pub(crate) history: History,
     pub(crate) coverage: Coverage,
     /// Ballots at which something was proposed.
@@ -125,8 +132,10 @@ impl<T: Teller> World<T> {
             nodes: draw(stream::NODES),
             workload: draw(stream::WORKLOAD),
             disks: draw(stream::DISKS),
+            stores: draw(stream::CHECKPOINTS),
         };
-        let nodes: Vec<NodeId> = plan.nodes().chain([seating.probe()]).collect();
+        let mut nodes: Vec<NodeId> = plan.nodes().chain([plan.latecomer().into(), seating.probe()]).collect();
+        nodes.sort_by_key(|node| seating.place(*node));
         let mut world = World {
             seating,
             now: 0,
@@ -138,7 +147,8 @@ impl<T: Teller> World<T> {
             network: Network::new(seating.count()),
             weather: plan.weather.clone(),
             random,
-            ledger: Ledger::new(plan.cluster.quorums.clone(), plan.cluster.limits),
+            ledger: Ledger::new(&plan.cluster),
+            transfers: Transfers::default(),
             history: History::new(),
             coverage: Coverage::default(),
             ballots: BTreeSet::new(),
@@ -147,7 +157,11 @@ impl<T: Teller> World<T> {
             story,
             plan,
         };
-        for node in nodes.into_iter().filter(|node| *node != seating.probe()) {
+        for node in nodes {
+            let joins_later = matches!(node, NodeId::Learner(id) if world.plan.cluster.is_observer(id));
+            if joins_later || node == seating.probe() {
+                continue;
+            }
             let us = world.random.nodes.between(0, 20_000);
             world.after(us, Event::Start { place: seating.place(node), life: 0 });
         }
@@ -156,6 +170,8 @@ impl<T: Teller> World<T> {
             world.after(at, Event::Fault(fault));
         }
         world.after(100_000, Event::Ask);
+        let latecomer = world.place(world.plan.latecomer().into());
+        world.nodes[latecomer].gone = true;
         world
     }
 
@@ -233,8 +249,7 @@ impl<T: Teller> World<T> {
                 Ok(())
             }
             Event::Room { place } => {
-                self.nodes[place].disk.iter().for_each(|disk| disk.limit(None));
-                self.nodes[place].is_full = false;
+                self.nodes[place].make_room();
                 Ok(())
             }
             Event::Speed { place } => {
@@ -252,9 +267,12 @@ impl<T: Teller> World<T> {
                 Ok(())
             }
             Event::Replace { acceptor } => {
-                if !self.is_calm {
-                    self.replace_disk(acceptor, 1_000, None);
-                }
+                self.replace_disk(acceptor, 1_000, None);
+                Ok(())
+            }
+            Event::Checkpoint { place, life } => self.on_checkpoint_step(place, life),
+            Event::Crash { node, down_us } => {
+                self.crash(node, false, down_us, None);
                 Ok(())
             }
             Event::Ask => self.ask(),

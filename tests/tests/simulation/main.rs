@@ -23,7 +23,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn s1_to_s10_every_promise_is_kept_whatever_the_seed() {
+fn s1_to_s12_every_promise_is_kept_whatever_the_seed() {
     let from = number("SYNOD_SIMULATION_FROM").unwrap_or(1);
     let seeds = number("SYNOD_SIMULATION_SEEDS").unwrap_or(SEEDS);
     let summary = run_all(from..from + seeds, 2, |_, _| {});

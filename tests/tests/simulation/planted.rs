@@ -32,22 +32,33 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         positions if (B::PositionRoundedUp..=B::PositionsNotInHeads).contains(&positions) => {
             Some("the roles' own trials: `tests/tests/planted/positions.rs` and `keeper.rs` run those")
         }
-        learner if (B::CheckpointNotSynced..=B::AnswersInDoubt).contains(&learner) => Some(
-            "the learner's trials: `tests/tests/planted/{checkpoints,learners}.rs` run those; no learner here makes a checkpoint",
+        B::CheckpointEndNotAwaited | B::CheckpointPlaceIgnored | B::ChunkOfAnotherSlot => Some(
+            "the learner's trials, `tests/tests/planted/{checkpoints,learners}.rs`: it takes a file or a chunk that fits by chance",
         ),
-        image if (B::DeletesNotCheckpointed..=B::SnapshotsNotHeld).contains(&image) => {
-            Some("the store's and the engine's trials: `tests/tests/planted/store.rs` runs those")
+        B::SnapshotOverNewer => Some(
+            "the learner's trials, `tests/tests/planted/learners.rs`: the log must overtake a transfer that began because the log was gone",
+        ),
+        B::DivergenceIgnored | B::ObserverVouches | B::AnswersInDoubt => {
+            Some("the learner's trials, `tests/tests/planted/learners.rs`: no states differ here")
         }
-        B::FloorOfOneReport
-        | B::FloorOfAllReports
-        | B::FloorAbovePin
-        | B::FloorOfObservers
-        | B::FloorAboveChosen
-        | B::FloorOfRefusedAccept
-        | B::HeldNotRaisedWithFloor
-        | B::RoomIgnored => Some("the roles' own tests: `tests/tests/planted/roles.rs` runs those"),
-        B::DroppedSlotsToldAsFree | B::NewSlotsBelowFloor | B::ChosenPrefixFromHearsay => {
-            Some("model: no floor rises here")
+        B::ObserverHeard => Some("the roles' own tests: no leader here hears observers alone"),
+        B::ImageDigestIgnored | B::ImageEndNotAwaited => Some(
+            "the store's trials, `tests/tests/planted/store.rs`: chunks have checksums, and files an end mark",
+        ),
+        B::FrozenOverlayForgotten
+        | B::CheckpointNotWhole
+        | B::SpillAfterCheckpoint
+        | B::ManifestUnchecked
+        | B::SnapshotsNotHeld
+        | B::BackupsMixed
+        | B::WritesDuringRestore => Some(
+            "the store's and the engine's trials, `tests/tests/planted/store.rs`: nobody here restores a backup or has the disk engine",
+        ),
+        B::FloorOfRefusedAccept | B::RoomIgnored => {
+            Some("the roles' own tests: `tests/tests/planted/roles.rs` runs those")
+        }
+        B::ChosenPrefixFromHearsay => {
+            Some("model: a slot below what was heard must be lost at the same time")
         }
         B::LastReportedValue => Some("model: it takes votes for one slot at three ballots"),
         B::ReadBackUnchecked
@@ -59,29 +70,11 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::HeadSealIgnored
         | B::MissingSegmentSkipped
         | B::NamesNotSyncedAtStart
-        | B::ReleasedOneTooMany
         | B::SealSkipped
-        | B::SegmentDroppedEarly
         | B::ShortSegmentAccepted
         | B::UnreadableTakenForEmpty => {
             Some("the journal's trials: it takes one damage among many thousands")
         }
-        B::WritesDuringRestore
-        | B::BackupsMixed
-        | B::ImageWithoutSessions
-        | B::RepliesNotInImage
-        | B::ImageWithOlderChain
-        | B::ImageWithoutRevision
-        | B::ImageDigestIgnored
-        | B::ImageEndNotAwaited
-        | B::DeletesNotCheckpointed
-        | B::FrozenOverlayForgotten
-        | B::CheckpointNotWhole
-        | B::SpillAfterCheckpoint
-        | B::ManifestUnchecked
-        | B::SnapshotsNotHeld => Some(
-            "the store's trials: no learner here takes an image, restores a backup or has the disk engine",
-        ),
         _ => None,
     }
 }

@@ -281,6 +281,32 @@ fn clients_that_wait_hear_what_the_installed_state_knows() {
     assert_eq!(to_client(&sent, C8), [ToClient::Attached { session: Some(gone), state: AttachState::Ended }]);
 }
 
+/// Peers whose tails begin where l2's did wait for each other, unless they ask the acceptors again that were out of reach.
+#[test]
+fn the_log_is_asked_again_while_no_peer_has_a_snapshot() {
+    let (mut driver, _) = behind();
+    let mut sent = begin(&mut driver);
+    for _ in 0..6 {
+        while let Some((to, fetch)) = asked(&sent) {
+            let none = NoSnapshot { slot: fetch.slot, applied: Slot(1) };
+            sent = driver.hear(to, ToLearner::NoSnapshot(none));
+        }
+        for (source, message) in driver.fire(Timer::CatchUp) {
+            if let Message::Acceptor(ToAcceptor::Fetch(Fetch { first, .. })) = message {
+                let values = vec![filler(first.0)];
+                let fetched = Fetched { first, values, held: Slot(42), floor: Slot::FIRST };
+                driver.hear(source, ToLearner::Fetched(fetched));
+            }
+        }
+        if driver.learner.status().transfer.is_none() {
+            break;
+        }
+        sent = driver.fire(Timer::Transfer);
+    }
+    assert!(driver.applied() > 0, "acceptors have slot 1");
+    assert_eq!(driver.learner.status().transfer, None);
+}
+
 #[test]
 fn when_nobody_can_help_it_says_so_once_and_goes_on_when_somebody_comes() {
     let (mut driver, _) = behind();

@@ -6,8 +6,8 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use synod_journal::Disk;
 use synod_journal::memory::{Fault, MemoryDisk};
+use synod_journal::{Disk, DiskFile};
 use synod_learner::keeper::{Keeper, KeeperError, Options, Recovered, verify};
 use synod_protocol::cluster::Limits;
 use synod_protocol::command::{BatchBuilder, Call, Command, Operation, SessionId};
@@ -132,17 +132,35 @@ fn patterns() -> impl Iterator<Item = Box<dyn FnMut() -> bool>> {
     fixed.into_iter().chain(mixed)
 }
 
-/// Operations of a whole life.
-fn operations() -> u64 {
-    let disk = MemoryDisk::new();
+/// Operations of a whole life on this disk.
+fn operations_on(disk: MemoryDisk) -> u64 {
+    let before = disk.operations();
     Life::new().run(&disk).unwrap();
-    disk.operations()
+    disk.operations() - before
+}
+
+fn operations() -> u64 {
+    operations_on(MemoryDisk::new())
+}
+
+/// A disk on which a checkpoint was left unfinished.
+fn with_leftover() -> MemoryDisk {
+    let mut disk = MemoryDisk::new();
+    let mut file = disk.create("checkpoint.new").unwrap();
+    file.write_at(0, &mut [std::io::IoSlice::new(&[7; 300])]).unwrap();
+    file.sync().unwrap();
+    disk.sync_directory().unwrap();
+    disk
 }
 
 /// The power goes at every operation; then again at every operation of the recovery; then it lives on.
 pub(crate) fn every_power_loss() {
-    for at in 0..operations() {
-        let disk = MemoryDisk::new();
+    [MemoryDisk::new(), with_leftover()].iter().for_each(every_power_loss_on);
+}
+
+fn every_power_loss_on(before: &MemoryDisk) {
+    for at in 0..operations_on(before.copy()) {
+        let disk = before.copy();
         disk.plant(at, Fault::PowerLoss);
         let mut life = Life::new();
         life.run(&disk).unwrap_err();

@@ -8,6 +8,8 @@ use synod_protocol::{AcceptorId, DiskAt, Incarnations, NodeId, Slot, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Ledger;
+use crate::coverage::Coverage;
+use crate::plan::Us;
 use crate::violation::{Check, check};
 
 impl Ledger {
@@ -25,10 +27,22 @@ impl Ledger {
     }
 
     /// A message leaves its sender: what it claims must be so.
-    pub(crate) fn on_sent(&mut self, from: NodeId, message: &Message) -> Check {
+    pub(crate) fn on_sent(&mut self, from: NodeId, message: &Message, now: Us, seen: &mut Coverage) -> Check {
         match (from, message) {
             (NodeId::Acceptor(id), Message::Proposer(message)) => self.on_sent_by_acceptor(id, message),
-            (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => self.on_accept(accept),
+            (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => {
+                self.on_floor(accept.ballot, accept.floor)?;
+                self.is_pinned(accept, seen)?;
+                self.on_accept(accept)
+            }
+            (NodeId::Learner(id), Message::Proposer(ToProposer::Subscribe { next, synced, pinned })) => {
+                self.on_subscribe(id, *synced)?;
+                self.on_pinned(id, *next, *pinned, now)
+            }
+            (NodeId::Learner(id), Message::Learner(ToLearner::SnapshotChunk(chunk))) => {
+                self.pins.on_given(id, chunk.slot, now);
+                Ok(())
+            }
             (_, Message::Acceptor(ToAcceptor::Reached { rows, .. })) => self.on_positions(from, rows),
             (_, Message::Proposer(ToProposer::Propose(propose)))
             | (NodeId::Client(_), Message::Learner(ToLearner::Forward(propose))) => {
@@ -108,6 +122,12 @@ impl Ledger {
     fn on_accept(&self, accept: &Accept) -> Check {
         check(accept.chosen <= self.prefix(), "S6", || {
             format!("{:?} states {} as chosen, but {} is", accept.ballot, accept.chosen, self.prefix())
+        })?;
+        check(accept.floor <= accept.chosen.next(), "S11", || {
+            format!(
+                "{:?} drops the slots below {}, and has {} chosen",
+                accept.ballot, accept.floor, accept.chosen
+            )
         })?;
         for entry in &accept.entries {
             if let Some((ballot, value)) = self.chosen.get(&entry.slot) {
