@@ -35,6 +35,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         B::CheckpointEndNotAwaited | B::CheckpointPlaceIgnored | B::ChunkOfAnotherSlot => Some(
             "the learner's trials, `tests/tests/planted/{checkpoints,learners}.rs`: it takes a file or a chunk that fits by chance",
         ),
+        B::HistoryOfOlderState => Some(
+            "the learner's trials, `tests/tests/planted/learners.rs`: a peer must ask for just the slots before a snapshot's; a seed in a thousand",
+        ),
         B::SnapshotOverNewer => Some(
             "the learner's trials, `tests/tests/planted/learners.rs`: the log must overtake a transfer that began because the log was gone",
         ),

@@ -1,5 +1,7 @@
 //! Whose directory it is, and a keeper over real files.
 
+use std::path::Path;
+
 use synod_journal::directory::Directory;
 use synod_journal::directory::read_only::ReadOnly;
 use synod_journal::memory::MemoryDisk;
@@ -42,7 +44,7 @@ fn another_release_is_told_and_left_alone() {
 
 #[test]
 fn real_files_hold_a_state_and_are_looked_at_without_a_change() {
-    let folder = std::env::temp_dir().join(format!("synod-learner-keeper-{}", std::process::id()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("directories-{}", std::process::id()));
     let mut life = Life::new();
     let (mut keeper, recovered) = Keeper::open(Directory::open(&folder).unwrap(), OPTIONS).unwrap();
     assert_eq!((recovered.machine.applied(), recovered.cluster), (Slot::ZERO, None));

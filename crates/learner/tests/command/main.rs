@@ -1,21 +1,31 @@
 //! `synod-learner store verify` as a process: what it says of each kind of directory, how it ends, and that it changes nothing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+#[path = "../keeper/trials.rs"]
+#[allow(dead_code, reason = "a learner's life alone is needed here")]
+mod trials;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use synod_journal::directory::Directory;
 use synod_learner::keeper::Keeper;
 
-use crate::trials::{LIMITS, Life, OPTIONS};
+use trials::{LIMITS, Life, OPTIONS};
+
+/// One test at a time: a process that is just being started holds for a moment all locks on directories that this one has.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A directory of its own, removed in the end, and the cluster file that has its limits.
-struct Site(PathBuf);
+struct Site(PathBuf, #[allow(dead_code, reason = "held until the site goes")] MutexGuard<'static, ()>);
 
 impl Site {
     fn new(name: &str) -> Site {
-        let site =
-            Site(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id())));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let site = Site(path, ALONE.lock().unwrap_or_else(PoisonError::into_inner));
         std::fs::create_dir_all(site.data()).unwrap();
         let mut text = String::from("name = \"test\"\n");
         for (table, port) in [("acceptors", 1), ("proposers", 2), ("learners", 3)] {
