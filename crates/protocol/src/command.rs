@@ -6,7 +6,7 @@
 //! (session, sequence) and tells the lowest sequence its client still waits for.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::ids::{Revision, Slot};
 use crate::value::Value;
@@ -67,13 +67,16 @@ pub enum Operation<'a> {
     /// Sets a key.
     Put {
         /// The key: any bytes.
+        #[serde(serialize_with = "as_bytes")]
         key: &'a [u8],
         /// The value: any bytes.
+        #[serde(serialize_with = "as_bytes")]
         value: &'a [u8],
     },
     /// Removes a key.
     Delete {
         /// The key.
+        #[serde(serialize_with = "as_bytes")]
         key: &'a [u8],
     },
     /// Changes nothing; like every call, renews the session.
@@ -83,8 +86,10 @@ pub enum Operation<'a> {
     /// Sets a key as a backup has it. Taken only while no mutation has ever happened: it begins a restore, or goes on with it.
     Restore {
         /// The key.
+        #[serde(serialize_with = "as_bytes")]
         key: &'a [u8],
         /// The value.
+        #[serde(serialize_with = "as_bytes")]
         value: &'a [u8],
         /// As the record had them.
         stamp: Stamp,
@@ -98,6 +103,11 @@ pub enum Operation<'a> {
         /// The backup's checksum.
         backup: u64,
     },
+}
+
+/// Serialises bytes at once; left to itself, serde takes a slice for a sequence of numbers. What is written is the same.
+fn as_bytes<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
 }
 
 /// What is kept of a key besides its value.
@@ -219,28 +229,30 @@ pub struct Opened {
     pub session: Option<SessionId>,
 }
 
+/// Bytes of the length before each command of a batch.
+const LENGTH: usize = 4;
+
 /// A batch under construction.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
-    bytes: BytesMut,
-    scratch: Vec<u8>,
+    bytes: Vec<u8>,
     count: u32,
 }
 
 impl BatchBuilder {
     /// Appends a command.
     pub fn push(&mut self, command: &Command<'_>) {
-        self.scratch.clear();
-        wire::encode_command(command, &mut self.scratch);
-        let length = u32::try_from(self.scratch.len()).expect("limits keep a command under 4 GiB");
-        self.bytes.put_u32_le(length);
-        self.bytes.put_slice(&self.scratch);
+        let start = self.bytes.len() + LENGTH;
+        self.bytes.extend_from_slice(&[0; LENGTH]);
+        wire::encode_command(command, &mut self.bytes);
+        let length = u32::try_from(self.bytes.len() - start).expect("limits keep a command under 4 GiB");
+        self.bytes[start - LENGTH..start].copy_from_slice(&length.to_le_bytes());
         self.count += 1;
     }
 
     /// Appends a batch that was built before (a call that is sent again).
     pub fn push_batch(&mut self, batch: &[u8], count: u32) {
-        self.bytes.put_slice(batch);
+        self.bytes.extend_from_slice(batch);
         self.count += count;
     }
 
@@ -256,7 +268,7 @@ impl BatchBuilder {
 
     /// The batch and how many commands it holds; the builder is empty afterwards.
     pub fn finish(&mut self) -> (Value, u32) {
-        (Value::new(self.bytes.split().freeze()), std::mem::take(&mut self.count))
+        (Value::new(std::mem::take(&mut self.bytes).into()), std::mem::take(&mut self.count))
     }
 }
 
