@@ -4,7 +4,7 @@
 //! ended, and no sequence lies a whole window above the mark. A call remembers how many messages that carry it were not
 //! refused: with none, it can't happen any more, whatever is still under way.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,9 +76,11 @@ pub(crate) struct Call<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Calls<T> {
     window: u64,
-    next_id: CallId,
-    calls: BTreeMap<CallId, Call<T>>,
-    deadlines: BTreeSet<(Duration, CallId)>,
+    /// The call `first`, `first + 1`, ...; absent where it has ended. The front is never absent.
+    calls: VecDeque<Option<Call<T>>>,
+    first: CallId,
+    /// By time; some may have ended since, the front never.
+    deadlines: VecDeque<(Duration, CallId)>,
     /// Not sent yet, in order; some may have ended since.
     fresh: VecDeque<CallId>,
     /// To be sent again.
@@ -92,9 +94,9 @@ impl<T> Calls<T> {
     pub(crate) fn new(window: u64) -> Calls<T> {
         Calls {
             window,
-            next_id: 1,
-            calls: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            calls: VecDeque::new(),
+            first: 1,
+            deadlines: VecDeque::new(),
             fresh: VecDeque::new(),
             again: BTreeSet::new(),
             pending: VecDeque::new(),
@@ -103,13 +105,18 @@ impl<T> Calls<T> {
     }
 
     pub(crate) fn begin(&mut self, work: Work<T>, deadline: Duration) {
-        let id = self.next_id;
-        self.next_id += 1;
+        let id = self.first + self.calls.len() as u64;
         let call =
             Call { work, deadline, sequence: None, unresolved: 0, flight: 0, attempts: 0, busy: false };
-        self.calls.insert(id, call);
-        self.deadlines.insert((deadline, id));
+        self.calls.push_back(Some(call));
         self.fresh.push_back(id);
+        // Nearly always the last.
+        let after = self.deadlines.iter().rev().take_while(|(other, _)| *other > deadline).count();
+        self.deadlines.insert(self.deadlines.len() - after, (deadline, id));
+    }
+
+    fn get(&self, id: CallId) -> Option<&Call<T>> {
+        self.calls.get(usize::try_from(id.checked_sub(self.first)?).ok()?)?.as_ref()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -117,16 +124,16 @@ impl<T> Calls<T> {
     }
 
     pub(crate) fn get_mut(&mut self, id: CallId) -> Option<&mut Call<T>> {
-        self.calls.get_mut(&id)
+        self.calls.get_mut(usize::try_from(id.checked_sub(self.first)?).ok()?)?.as_mut()
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &Call<T>> {
-        self.calls.values()
+        self.calls.iter().flatten()
     }
 
     /// Whether a call waits to be sent and may be.
     pub(crate) fn has_ready(&mut self) -> bool {
-        while self.fresh.front().is_some_and(|id| !self.calls.contains_key(id)) {
+        while self.fresh.front().is_some_and(|id| self.get(*id).is_none()) {
             self.fresh.pop_front();
         }
         !self.again.is_empty() || (!self.fresh.is_empty() && self.has_room())
@@ -163,7 +170,7 @@ impl<T> Calls<T> {
         let id = self.fresh.pop_front()?;
         let sequence = self.lowest + self.pending.len() as u64;
         self.pending.push_back(Some(id));
-        if let Some(call) = self.calls.get_mut(&id) {
+        if let Some(call) = self.get_mut(id) {
             call.sequence = Some(sequence);
         }
         Some(id)
@@ -171,7 +178,7 @@ impl<T> Calls<T> {
 
     /// A call that was sent must be sent again.
     pub(crate) fn send_again(&mut self, id: CallId) {
-        let sequence = self.calls.get_mut(&id).and_then(|call| call.sequence);
+        let sequence = self.get(id).and_then(|call| call.sequence);
         if let Some(sequence) = sequence.filter(|_| synod_planted::is(Bug::RetryWithNewSequence)) {
             self.pending[(sequence - self.lowest) as usize] = None;
             return self.fresh.push_front(id);
@@ -181,7 +188,7 @@ impl<T> Calls<T> {
 
     /// The command of a call that has its sequence.
     pub(crate) fn command(&self, id: CallId, session: SessionId) -> Option<Command<'_>> {
-        let call = self.calls.get(&id)?;
+        let call = self.get(id)?;
         let operation = match &call.work {
             Work::Write(_, Write::Put { key, value }) => Operation::Put { key, value },
             Work::Write(_, Write::Delete { key }) => Operation::Delete { key },
@@ -205,8 +212,8 @@ impl<T> Calls<T> {
 
     /// Ends a call; the mark passes its sequence once all below have ended too.
     pub(crate) fn end(&mut self, id: CallId) -> Option<Call<T>> {
-        let call = self.calls.remove(&id)?;
-        self.deadlines.remove(&(call.deadline, id));
+        let call = self.calls.get_mut(usize::try_from(id.checked_sub(self.first)?).ok()?)?.take()?;
+        self.forget_ended();
         self.again.remove(&id);
         if let Some(sequence) = call.sequence {
             self.pending[(sequence - self.lowest) as usize] = None;
@@ -218,14 +225,25 @@ impl<T> Calls<T> {
         Some(call)
     }
 
+    /// Lets go of what has ended in front.
+    fn forget_ended(&mut self) {
+        while self.calls.front().is_some_and(Option::is_none) {
+            self.calls.pop_front();
+            self.first += 1;
+        }
+        while self.deadlines.front().is_some_and(|(_, id)| self.get(*id).is_none()) {
+            self.deadlines.pop_front();
+        }
+    }
+
     /// When the next deadline is.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.deadlines.front().map(|(deadline, _)| *deadline)
     }
 
     /// Ends and returns a call whose deadline has come.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<Call<T>> {
-        let (_, id) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        let (_, id) = *self.deadlines.front().filter(|(deadline, _)| *deadline <= now)?;
         self.end(id)
     }
 
@@ -235,18 +253,16 @@ impl<T> Calls<T> {
         self.again.clear();
         self.lowest = 1;
         let (mut ended, mut fresh) = (Vec::new(), VecDeque::new());
-        for (id, mut call) in std::mem::take(&mut self.calls) {
-            let stays = call.unresolved == 0 && matches!(call.work, Work::Write(..));
-            if stays {
+        for (id, place) in (self.first..).zip(&mut self.calls) {
+            let stays = |call: &mut Call<T>| call.unresolved == 0 && matches!(call.work, Work::Write(..));
+            ended.extend(place.take_if(|call| !stays(call)));
+            if let Some(call) = place {
                 (call.sequence, call.flight, call.attempts) = (None, 0, 0);
                 fresh.push_back(id);
-                self.calls.insert(id, call);
-            } else {
-                self.deadlines.remove(&(call.deadline, id));
-                ended.push(call);
             }
         }
         self.fresh = fresh;
+        self.forget_ended();
         ended
     }
 }
