@@ -259,9 +259,7 @@ impl Outbox {
     /// Writes as much as the kernel takes, without waiting.
     pub fn flush(&mut self) -> io::Result<Flushed> {
         while !self.pieces.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.slices(&mut slices);
-            match self.half.try_write_vectored(&slices[..count]) {
+            match self.half.try_write_vectored(&self.slices()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
@@ -278,19 +276,16 @@ impl Outbox {
         async move { half.writable().await }
     }
 
-    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+    fn slices(&self) -> Vec<IoSlice<'_>> {
         let mut skip = self.taken;
-        let mut count = 0;
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+        let slice = |piece| {
             let bytes = match piece {
-                Piece::Heads { start, end } => &self.heads[*start..*end],
+                &Piece::Heads { start, end } => &self.heads[start..end],
                 Piece::Value(bytes) => bytes,
             };
-            *slice = IoSlice::new(&bytes[skip..]);
-            skip = 0;
-            count += 1;
-        }
-        count
+            IoSlice::new(&bytes[std::mem::take(&mut skip)..])
+        };
+        self.pieces.iter().take(SLICES).map(slice).collect()
     }
 
     fn advance(&mut self, written: usize) {
@@ -362,9 +357,7 @@ mod tests {
             outbox.push(&message);
             if tag > 0 {
                 // As flush does, with a kernel that never takes the last message.
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = outbox.slices(&mut slices);
-                let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+                let all: Vec<u8> = outbox.slices().iter().flat_map(|slice| slice.iter().copied()).collect();
                 let taken = all.len() - 7;
                 received.extend_from_slice(&all[..taken]);
                 outbox.advance(taken);
