@@ -63,12 +63,12 @@ impl Link {
 
     fn record(&mut self, kind: u8, key: &[u8], record: RecordRef<'_>) {
         let RecordRef { stamp: Stamp { created, modified, version }, value } = record;
-        self.hash.update(&[kind]);
-        self.bytes(key);
+        self.parts([&[kind], &(key.len() as u64).to_le_bytes()]);
+        self.hash.update(key);
         self.bytes(value);
-        self.number(created.0);
-        self.number(modified.0);
-        self.number(version);
+        self.parts(
+            [created.0, modified.0, version].map(u64::to_le_bytes).each_ref().map(|part| part.as_slice()),
+        );
     }
 
     /// A session was asked for.
@@ -81,11 +81,15 @@ impl Link {
     /// A call was answered.
     pub(crate) fn reply(&mut self, reply: &Reply) {
         let (tag, detail) = outcome::parts(reply.outcome);
-        self.hash.update(&[kind::REPLY, tag]);
-        self.session(reply.session);
-        self.number(reply.sequence);
-        self.number(reply.slot.0);
-        self.number(detail);
+        let SessionId { slot, position } = reply.session;
+        self.parts([
+            &[kind::REPLY, tag],
+            &slot.0.to_le_bytes(),
+            &position.to_le_bytes(),
+            &reply.sequence.to_le_bytes(),
+            &reply.slot.0.to_le_bytes(),
+            &detail.to_le_bytes(),
+        ]);
     }
 
     /// A session was to expire, and did or didn't.
@@ -102,6 +106,16 @@ impl Link {
     /// The chain at the end of the slot.
     pub(crate) fn end(self) -> u64 {
         self.hash.digest()
+    }
+
+    /// Several small parts at once, which is quicker than one by one and comes to the same.
+    fn parts<const COUNT: usize>(&mut self, parts: [&[u8]; COUNT]) {
+        let (mut bytes, mut length) = ([0; 64], 0);
+        for part in parts {
+            bytes[length..length + part.len()].copy_from_slice(part);
+            length += part.len();
+        }
+        self.hash.update(&bytes[..length]);
     }
 
     fn session(&mut self, session: SessionId) {
