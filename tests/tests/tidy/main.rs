@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The form of a backup is the store's: `synod backup` and `synod restore` read and write it.
     ("client", &["protocol", "store", "planted"]),
     ("supervisor", &["protocol", "client"]),
-    ("bench", &["protocol", "client"]),
+    ("bench", &["protocol", "client", "journal", "store", "acceptor"]),
     (
         "simulator",
         &["protocol", "journal", "store", "acceptor", "proposer", "learner", "client", "checker", "planted"],
