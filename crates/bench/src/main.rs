@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use synod_bench::etcd::Etcd;
+use synod_bench::join::{self, Join};
 use synod_bench::load::{self, Service};
 use synod_bench::process::{Part, Started, Usage, disk_written_bytes};
 use synod_bench::result::{Outcome, ratios};
@@ -50,6 +51,9 @@ struct Flags {
     /// Measure another system in the same rounds
     #[arg(long, value_enum)]
     against: Option<Peer>,
+    /// Instead: how long a learner with --keys keys takes to serve again, and what it costs puts when one joins with an empty directory
+    #[arg(long, conflicts_with_all = ["against", "json", "cases", "rounds"])]
+    join: bool,
     /// One JSON object a case on standard output, and nothing else there
     #[arg(long)]
     json: bool,
@@ -85,6 +89,16 @@ async fn run(flags: &Flags) -> Result<()> {
         let target = beside.parent().filter(|target| target.join("CACHEDIR.TAG").is_file());
         target.map_or_else(|| PathBuf::from("synod-data"), |target| target.join("synod"))
     });
+    if flags.join {
+        for case in cases(flags) {
+            let folder = data_dir.join(format!("bench-{}-join", std::process::id()));
+            let Case { shape, keys, value_bytes, in_flight, .. } = case;
+            let window = Duration::from_secs(flags.seconds);
+            let join = Join { shape, keys, value_bytes, in_flight, sessions: sessions(flags, case), window };
+            cleared(join::run(&join, &bin_dir, &folder).await, &folder)?;
+        }
+        return Ok(());
+    }
     if !flags.json {
         println!("{}", Outcome::head());
     }
@@ -161,7 +175,7 @@ async fn measure_etcd(flags: &Flags, case: Case, folder: &Path) -> Result<Outcom
 }
 
 /// The data of a cluster that was measured is removed; that of one that failed stays, to be looked at.
-fn cleared(outcome: Result<Outcome>, folder: &Path) -> Result<Outcome> {
+fn cleared<T>(outcome: Result<T>, folder: &Path) -> Result<T> {
     match outcome {
         Ok(outcome) => {
             std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;

@@ -43,6 +43,8 @@ impl Part {
 pub struct Started {
     /// What it is.
     pub part: Part,
+    /// Which of them, from 1.
+    pub id: usize,
     child: Child,
     /// Held open: a daemon started with a lifeline ends when it closes.
     _lifeline: Option<ChildStdin>,
@@ -53,13 +55,13 @@ impl Started {
     ///
     /// # Errors
     /// When it can't be started.
-    pub fn start(part: Part, mut command: Command, log: &Path) -> Result<Started> {
+    pub fn start(part: Part, id: usize, mut command: Command, log: &Path) -> Result<Started> {
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let program = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::piped()).stdout(file.try_clone()?).stderr(file);
         let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         let lifeline = child.stdin.take();
-        Ok(Started { part, child, _lifeline: lifeline })
+        Ok(Started { part, id, child, _lifeline: lifeline })
     }
 
     /// Its process id.

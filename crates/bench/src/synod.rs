@@ -14,6 +14,9 @@ use crate::shape::Shape;
 /// Time in which a new cluster must be formed and answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The cluster file in its folder.
+const FILE: &str = "cluster.toml";
+
 /// A cluster that runs.
 #[derive(Debug)]
 pub struct Synod {
@@ -21,6 +24,8 @@ pub struct Synod {
     pub processes: Vec<Started>,
     /// What its cluster file says.
     pub cluster: Cluster,
+    bin_dir: PathBuf,
+    folder: PathBuf,
 }
 
 impl Synod {
@@ -42,16 +47,17 @@ impl Synod {
             }
         }
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let file = folder.join("cluster.toml");
+        let file = folder.join(FILE);
         write_file(&file, &text)?;
         let cluster = Cluster::parse(&text, &[]).context("the benchmark's cluster file")?;
         let mut processes = Vec::new();
         for (_, part, count) in &tables {
             for id in 1..=*count {
-                processes.push(daemon(*part, id, bin_dir, folder, &file)?);
+                processes.push(daemon(*part, id, bin_dir, folder)?);
             }
         }
-        let synod = Synod { processes, cluster };
+        let (bin_dir, folder) = (bin_dir.to_path_buf(), folder.to_path_buf());
+        let synod = Synod { processes, cluster, bin_dir, folder };
         synod.form().await?;
         Ok(synod)
     }
@@ -72,13 +78,32 @@ impl Synod {
         Ok(())
     }
 
+    /// Kills one of its processes.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn stop(&mut self, part: Part, id: usize) -> Result<()> {
+        let found = self.processes.iter().position(|started| (started.part, started.id) == (part, id));
+        drop(self.processes.remove(found.context("no such process runs")?));
+        Ok(())
+    }
+
+    /// Starts a process again that was stopped.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_again(&mut self, part: Part, id: usize) -> Result<()> {
+        self.processes.push(daemon(part, id, &self.bin_dir, &self.folder)?);
+        Ok(())
+    }
+
     /// A client of its own.
     pub fn client(&self) -> Client {
         Client::connect(self.cluster.clone(), Options { deadline: PATIENCE })
     }
 }
 
-fn daemon(part: Part, id: usize, bin_dir: &Path, folder: &Path, file: &Path) -> Result<Started> {
+fn daemon(part: Part, id: usize, bin_dir: &Path, folder: &Path) -> Result<Started> {
     let (name, letter) = match part {
         Part::Acceptor => ("synod-acceptor", 'a'),
         Part::Proposer => ("synod-proposer", 'p'),
@@ -87,11 +112,11 @@ fn daemon(part: Part, id: usize, bin_dir: &Path, folder: &Path, file: &Path) -> 
     };
     let binary: PathBuf = bin_dir.join(name);
     let mut command = Command::new(&binary);
-    command.arg("--cluster").arg(file).arg("--id").arg(id.to_string()).arg("--lifeline");
+    command.arg("--cluster").arg(folder.join(FILE)).arg("--id").arg(id.to_string()).arg("--lifeline");
     if part != Part::Proposer {
         command.arg("--data-dir").arg(folder.join(format!("{letter}{id}")));
     }
-    Started::start(part, command, &folder.join(format!("{letter}{id}.log"))).with_context(|| {
+    Started::start(part, id, command, &folder.join(format!("{letter}{id}.log"))).with_context(|| {
         format!(
             "{} must be there: build with scripts/bench.sh, or name its folder with --bin-dir",
             binary.display()
