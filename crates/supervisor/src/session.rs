@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, pending};
 use std::time::Duration;
 
-use synod_protocol::message::{Formation, LearnerStatus, Status};
+use synod_protocol::message::{LearnerStatus, Status};
 use synod_protocol::{LearnerId, NodeId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -150,12 +150,7 @@ impl Session {
         if let (NodeId::Learner(id), Some(Status::Learner(status))) = (sight.node, &sight.status) {
             self.learners.insert(id, status.clone());
         }
-        let serves = match &sight.status {
-            Some(Status::Acceptor(acceptor)) => matches!(acceptor.formation, Formation::Open { .. }),
-            Some(Status::Proposer(_) | Status::Learner(_)) => true,
-            None => false,
-        };
-        if serves {
+        if sight.status.as_ref().is_some_and(watch::serves) {
             self.serving.insert(sight.node)
         } else {
             self.serving.remove(&sight.node)
@@ -196,7 +191,7 @@ impl Session {
         }
     }
 
-    /// Whether a process runs and answers (an acceptor: votes).
+    /// Whether a process runs and serves.
     fn serves(&self, node: NodeId) -> bool {
         self.serving.contains(&node) && self.fleet.pid(node).is_some()
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use synod_protocol::hello::Standing;
 use synod_protocol::link::{self, Link, LinkError, Own};
-use synod_protocol::message::{Message, PhaseName, Status, ToAcceptor, ToClient, ToLearner, ToProposer};
+use synod_protocol::message::{
+    Formation, Message, PhaseName, Status, ToAcceptor, ToClient, ToLearner, ToProposer,
+};
 use synod_protocol::wire;
 use synod_protocol::{Ballot, ClientId, Cluster, NodeId};
 use tokio::sync::mpsc;
@@ -17,6 +19,9 @@ use tokio::time::{sleep, timeout};
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Time after which a process that doesn't answer is called silent.
 const PATIENCE: Duration = Duration::from_millis(1_000);
+
+/// Slots that a learner may have heard of and not applied, as every one has under load.
+const BEHIND_SLOTS: u64 = 200;
 
 /// What was seen of one process.
 #[derive(Clone, Debug)]
@@ -77,6 +82,22 @@ async fn ask(node: NodeId, mut link: Link, sights: &mpsc::UnboundedSender<Sight>
     Ok(())
 }
 
+/// Whether a process that answers this does its part: an acceptor votes, a learner has all that is chosen but for the last. One that still
+/// fetches what it missed answers nobody's calls, and the others are needed as long.
+pub fn serves(status: &Status) -> bool {
+    match status {
+        Status::Acceptor(acceptor) => matches!(acceptor.formation, Formation::Open { .. }),
+        Status::Proposer(_) => true,
+        Status::Learner(learner) => {
+            let behind = learner.known.0.saturating_sub(learner.applied.0);
+            !learner.leader.is_none()
+                && learner.transfer.is_none()
+                && !learner.in_doubt
+                && behind <= BEHIND_SLOTS
+        }
+    }
+}
+
 /// Who leads, as the proposers say.
 #[derive(Clone, Debug, Default)]
 pub struct Leadership {
@@ -113,7 +134,7 @@ impl Leadership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use synod_protocol::message::ProposerStatus;
+    use synod_protocol::message::{LearnerStatus, ProposerStatus, Transfer};
     use synod_protocol::{ProposerId, Slot};
 
     fn sight(proposer: u16, round: u64, phase: PhaseName) -> Sight {
@@ -131,6 +152,35 @@ mod tests {
             full: Vec::new(),
         };
         Sight { node: ballot.proposer.into(), status: Some(Status::Proposer(status)) }
+    }
+
+    #[test]
+    fn a_learner_serves_once_it_has_what_it_missed() {
+        let level = LearnerStatus {
+            applied: Slot(1_000),
+            known: Slot(1_010),
+            chain: 0,
+            keys: 0,
+            sessions: 0,
+            waiting_reads: 0,
+            leader: Ballot { round: 1, proposer: ProposerId(1), life: 1 },
+            synced: Slot(900),
+            engine: "memory".into(),
+            full: false,
+            in_doubt: false,
+            transfer: None,
+            serving: None,
+        };
+        let fetching = Transfer { from: None, slot: None, bytes: 0 };
+        for (status, expected) in [
+            (level.clone(), true),
+            (LearnerStatus { known: Slot(1_201), ..level.clone() }, false),
+            (LearnerStatus { leader: Ballot::NONE, ..level.clone() }, false),
+            (LearnerStatus { transfer: Some(fetching), ..level.clone() }, false),
+            (LearnerStatus { in_doubt: true, ..level }, false),
+        ] {
+            assert_eq!(serves(&Status::Learner(status.clone())), expected, "{status:?}");
+        }
     }
 
     #[test]
