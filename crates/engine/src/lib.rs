@@ -7,7 +7,7 @@
 //!
 //! fjall's own database isn't used: its journal, when damaged and replayed up to the damage, puts older writes over newer tables, and so makes a state
 //! that never was. Here every set of writes becomes tables that a manifest names, and what the tree doesn't check by itself is checked before it
-//! is opened ([`manifest`]). A crash at any point leaves the checkpoint before, or the new one.
+//! is opened (`manifest.rs`). A crash at any point leaves the checkpoint before, or the new one.
 //!
 //! Before the first checkpoint nothing in the tree counts: [`open`] clears it. That lets a state be built of an image larger than memory, in a directory of
 //! its own: its keys are spilled to the tree as they come, and they become a state by the first checkpoint.
