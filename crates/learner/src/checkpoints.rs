@@ -77,11 +77,6 @@ impl<S: Storage> Learner<S> {
         self.machine.applied() > synced && writing.is_none() && !is_waiting && !self.alarm.is_in_doubt()
     }
 
-    /// Bytes that were applied since the last checkpoint, as [`Learner::is_checkpoint_due`] counts them.
-    pub fn bytes_since_checkpoint(&self) -> u64 {
-        self.checkpoints.since_bytes
-    }
-
     /// The image of a checkpoint, to be made durable; then tell [`Learner::on_checkpointed`] or [`Learner::on_no_room`].
     pub fn checkpoint(&mut self) -> Image<S::Snapshot> {
         let slot = self.machine.applied();

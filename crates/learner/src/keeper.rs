@@ -189,11 +189,6 @@ impl<D: Disk> Keeper<D> {
         stepped.inspect_err(|error| self.clear(error))
     }
 
-    /// Gives up the checkpoint that is on its way, if one is.
-    pub fn give_up(&mut self) {
-        self.writing = None;
-    }
-
     /// After a failure. What is left of the file takes space that may be missing elsewhere; if it can't be removed, the next one overwrites it.
     fn clear(&mut self, error: &KeeperError) {
         self.writing = None;
