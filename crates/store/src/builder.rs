@@ -234,14 +234,14 @@ impl<S: Storage> Builder<S> {
 
     fn session(&mut self, id: SessionId, session: Session) -> Result<(), ImageError> {
         let head = self.head();
-        let newest = session.replies.get_max().map_or(session.lowest, |(sequence, _)| *sequence);
+        let newest = session.replies.last().unwrap_or(session.lowest);
         self.check(
             newest - session.lowest < self.limits.session_window,
             "replies outside the session's window",
         )?;
         let slots = id.slot <= session.renewed && session.renewed <= head.applied;
         self.check(slots, "a session used at slots that the state hasn't applied")?;
-        let replies = session.replies.values().all(|kept| kept.slot <= head.applied);
+        let replies = session.replies.iter().all(|(_, kept)| kept.slot <= head.applied);
         self.check(replies, "a reply of a slot that the state hasn't applied")?;
         self.sessions.end(id);
         let nonce_free = self.sessions.set(id, session);

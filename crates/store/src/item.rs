@@ -5,7 +5,6 @@
 //! for no more than it has seen (I14).
 
 use bytes::Bytes;
-use imbl::OrdMap;
 use synod_planted::Bug;
 use synod_protocol::command::{SessionId, Stamp};
 use synod_protocol::{Revision, Slot};
@@ -13,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::image::{Head, Restoring};
 use crate::outcome;
-use crate::session::{Kept, Session};
+use crate::session::{Kept, Replies, Session};
 use crate::storage::RecordRef;
 
 /// The form of these bytes; another release may have another.
@@ -109,10 +108,10 @@ impl Writer {
             if synod_planted::is(Bug::RepliesNotInImage) {
                 return writer.number(0);
             }
-            writer.number(session.replies.len() as u64);
-            for (sequence, Kept { slot, outcome }) in &session.replies {
-                let (kind, detail) = outcome::parts(*outcome);
-                writer.number(*sequence);
+            writer.number(session.replies.len());
+            for (sequence, Kept { slot, outcome }) in session.replies.iter() {
+                let (kind, detail) = outcome::parts(outcome);
+                writer.number(sequence);
                 writer.number(slot.0);
                 writer.out.push(kind);
                 writer.number(detail);
@@ -250,11 +249,11 @@ impl<'a> Reader<'a> {
     fn session(&mut self) -> Option<Session> {
         let nonce = u128::from_le_bytes(self.array()?);
         let (renewed, lowest, count) = (Slot(self.number()?), self.number()?, self.number()?);
-        let mut session = Session { nonce, renewed, lowest, replies: OrdMap::new() };
+        let mut session = Session { nonce, renewed, lowest, replies: Replies::default() };
         for _ in 0..count {
             let (sequence, slot) = (self.number()?, Slot(self.number()?));
             let outcome = outcome::from_parts(self.byte()?, self.number()?)?;
-            let in_order = session.replies.get_max().is_none_or(|(last, _)| *last < sequence);
+            let in_order = session.replies.last().is_none_or(|last| last < sequence);
             if sequence < lowest || !in_order {
                 return None;
             }

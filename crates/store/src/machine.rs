@@ -217,13 +217,8 @@ impl<S: Storage> StateMachine<S> {
 impl<S> StateMachine<S> {
     /// All replies that are kept of `session`, in the order of their sequences: what its client may still wait for.
     pub fn all_kept_replies(&self, session: SessionId) -> impl Iterator<Item = Reply> {
-        let replies = self.sessions.get(session).into_iter().flat_map(|found| &found.replies);
-        replies.map(move |(sequence, Kept { slot, outcome })| Reply {
-            session,
-            sequence: *sequence,
-            slot: *slot,
-            outcome: *outcome,
-        })
+        let replies = self.sessions.get(session).into_iter().flat_map(|found| found.replies.iter());
+        replies.map(move |(sequence, Kept { slot, outcome })| Reply { session, sequence, slot, outcome })
     }
 }
 

@@ -5,6 +5,7 @@
 //! mark has passed it. Sessions lie in persistent maps, so that an image of them costs next to nothing. Absent on purpose: time; a session
 //! ends by a command.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -42,8 +43,58 @@ pub(crate) struct Session {
     pub(crate) renewed: Slot,
     /// Replies below this sequence are forgotten, calls below it refused; only rises.
     pub(crate) lowest: u64,
-    /// Replies kept, by sequence.
-    pub(crate) replies: OrdMap<u64, Kept>,
+    /// Replies that are kept.
+    pub(crate) replies: Replies,
+}
+
+/// Replies by sequence. Calls come nearly in order, and the oldest are forgotten first, so what is looked for is nearly always at one of the ends; there
+/// are no places for sequences without a reply, of which a client could leave many.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Replies(VecDeque<(u64, Kept)>);
+
+impl Replies {
+    /// Where this sequence lies, or would.
+    fn place(&self, sequence: u64) -> Result<usize, usize> {
+        match self.0.back() {
+            Some((last, _)) if *last >= sequence => self.0.binary_search_by_key(&sequence, |(at, _)| *at),
+            Some(_) | None => Err(self.0.len()),
+        }
+    }
+
+    fn get(&self, sequence: u64) -> Option<Kept> {
+        self.place(sequence).ok().map(|place| self.0[place].1)
+    }
+
+    /// Keeps a reply; tells the one that was kept before, and then changes nothing.
+    pub(crate) fn insert(&mut self, sequence: u64, kept: Kept) -> Option<Kept> {
+        match self.place(sequence) {
+            Ok(place) => Some(self.0[place].1),
+            Err(place) => {
+                self.0.insert(place, (sequence, kept));
+                None
+            }
+        }
+    }
+
+    fn forget_below(&mut self, lowest: u64) {
+        while self.0.front().is_some_and(|(sequence, _)| *sequence < lowest) {
+            self.0.pop_front();
+        }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// The highest sequence with a reply.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.0.back().map(|(sequence, _)| *sequence)
+    }
+
+    /// In the order of their sequences.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Kept)> + '_ {
+        self.0.iter().copied()
+    }
 }
 
 impl Session {
@@ -52,17 +103,13 @@ impl Session {
         self.renewed = slot;
         if lowest > self.lowest {
             self.lowest = lowest;
-            while let Some((forgotten, _)) = self.replies.get_min().filter(|(sequence, _)| *sequence < lowest)
-            {
-                let forgotten = *forgotten;
-                self.replies.remove(&forgotten);
-            }
+            self.replies.forget_below(lowest);
         }
         let fenced = sequence < self.lowest && !synod_planted::is(Bug::FencedCallApplied);
         if fenced || sequence.saturating_sub(self.lowest) >= window {
             return Admission::Outside;
         }
-        self.replies.get(&sequence).map_or(Admission::Fresh, |kept| Admission::Repeated(*kept))
+        self.replies.get(sequence).map_or(Admission::Fresh, Admission::Repeated)
     }
 
     /// Keeps the reply to a call that was [`Admission::Fresh`].
@@ -73,7 +120,7 @@ impl Session {
 
     /// The kept reply of a sequence.
     pub(crate) fn kept(&self, sequence: u64) -> Option<Kept> {
-        self.replies.get(&sequence).copied()
+        self.replies.get(sequence)
     }
 }
 
@@ -95,7 +142,7 @@ impl Sessions {
         if self.len() >= most {
             return None;
         }
-        self.set(id, Session { nonce, renewed: id.slot, lowest: 1, replies: OrdMap::new() });
+        self.set(id, Session { nonce, renewed: id.slot, lowest: 1, replies: Replies::default() });
         Some(id)
     }
 
