@@ -87,13 +87,12 @@ impl Storage for DiskStorage {
         decoded.unwrap_or_else(|error| self.base.stop(error))
     }
 
-    fn stamp(&self, key: &[u8]) -> Option<Stamp> {
-        self.get(key).map(|record| record::borrow(&record).stamp)
-    }
-
-    fn put(&mut self, key: &[u8], record: RecordRef<'_>) {
-        self.len += u64::from(self.get(key).is_none());
-        self.set(key, Some(record.to_record()));
+    fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp {
+        let before = self.get(key);
+        self.len += u64::from(before.is_none());
+        let stamp = stamp(before.map(|record| record::borrow(&record).stamp));
+        self.set(key, Some(RecordRef { stamp, value }.to_record()));
+        stamp
     }
 
     fn delete(&mut self, key: &[u8]) -> bool {
@@ -146,6 +145,8 @@ impl fmt::Debug for DiskSnapshot {
 }
 
 impl Snapshot for DiskSnapshot {
+    type Difference = ();
+
     fn scan<V>(&self, after: Option<&[u8]>, mut visit: V)
     where
         V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>,
@@ -157,8 +158,10 @@ impl Snapshot for DiskSnapshot {
         }
     }
 
+    fn difference(&self, _older: &Self) {}
+
     /// Reads both snapshots as a whole: this engine writes its checkpoints by itself and needs no changes for them.
-    fn changes<V>(&self, older: &Self, after: Option<&[u8]>, mut visit: V)
+    fn changes<V>(&self, (older, ()): (&Self, &()), after: Option<&[u8]>, mut visit: V)
     where
         V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
     {

@@ -14,7 +14,7 @@ use synod_journal::Disk;
 use synod_planted::Bug;
 use synod_protocol::cluster::Limits;
 use synod_protocol::{ClusterId, LearnerId, Slot};
-use synod_store::{Cursor, Image, MemorySnapshot};
+use synod_store::{Changes, Cursor, Image, MemorySnapshot};
 
 use crate::checkpoint::{Head, Writer};
 pub use recovery::{Recovered, SetAside, Verified, verify};
@@ -31,12 +31,14 @@ pub struct Options {
     pub limits: Limits,
     /// Bytes of a chunk, unless one record takes more: what one step writes.
     pub chunk_bytes: u64,
+    /// Of the hashes in memory: see [`MemoryStorage::seeded`](synod_store::MemoryStorage::seeded).
+    pub seed: u64,
 }
 
 impl Options {
     /// With chunks of 256 KiB.
-    pub fn new(learner: LearnerId, limits: Limits) -> Options {
-        Options { learner, limits, chunk_bytes: 256 << 10 }
+    pub fn new(learner: LearnerId, limits: Limits, seed: u64) -> Options {
+        Options { learner, limits, chunk_bytes: 256 << 10, seed }
     }
 }
 
@@ -107,6 +109,8 @@ struct Writing<F> {
     writer: Writer<F>,
     head: Head,
     image: Image<MemorySnapshot>,
+    /// What it writes, unless it writes all of the image.
+    changes: Option<Changes<MemorySnapshot>>,
     at: Cursor,
 }
 
@@ -165,11 +169,12 @@ impl<D: Disk> Keeper<D> {
         }
         let on = self.latest.as_ref().and(self.kept.last()).filter(|_| !self.is_whole_due());
         let on = on.filter(|latest| latest.head.cluster == cluster).map(|latest| latest.head.number);
+        let changes = on.and(self.latest.as_ref()).map(|latest| image.changes_since(latest));
         let head = Head { learner: self.options.learner, cluster, number: self.number + 1, on };
         let begun = create(&mut self.disk).and_then(|file| Writer::begin(file, &head));
         let writer =
             begun.map_err(KeeperError::io("begin a checkpoint")).inspect_err(|error| self.clear(error))?;
-        self.writing = Some(Writing { writer, head, image, at: Cursor::start() });
+        self.writing = Some(Writing { writer, head, image, changes, at: Cursor::start() });
         Ok(())
     }
 
@@ -200,8 +205,8 @@ impl<D: Disk> Keeper<D> {
     fn try_step(&mut self) -> Result<Option<Slot>, KeeperError> {
         let chunk_bytes = self.options.chunk_bytes;
         let Some(writing) = &mut self.writing else { return Ok(None) };
-        let chunk = match self.latest.as_ref().filter(|_| writing.head.on.is_some()) {
-            Some(older) => writing.image.changes_since(older).chunk(&writing.at, chunk_bytes),
+        let chunk = match &writing.changes {
+            Some(changes) => changes.chunk(&writing.at, chunk_bytes),
             None => writing.image.chunk(&writing.at, chunk_bytes),
         };
         writing.writer.chunk(&chunk.bytes).map_err(KeeperError::io("write a checkpoint"))?;

@@ -96,7 +96,8 @@ fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
     match flags.engine {
         Engine::Memory => {
             memory::check_engine(&directory).map_err(Failure::fatal)?;
-            let opened = Keeper::open(directory, Options::new(id, config.limits));
+            let seed = synod_daemon::random_u64();
+            let opened = Keeper::open(directory, Options::new(id, config.limits, seed));
             let (keeper, recovered) = opened.map_err(|error| fatal(&error))?;
             for aside in &recovered.set_aside {
                 tracing::warn!(
@@ -107,7 +108,8 @@ fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
                 );
             }
             let learner = Learner::recovered(config, recovered.machine, recovered.cluster, true);
-            let background = Background::start(Files(keeper), Memory).map_err(|error| fatal(&error))?;
+            let background =
+                Background::start(Files(keeper), Memory { seed }).map_err(|error| fatal(&error))?;
             setup.run(learner, Store(background))
         }
         Engine::Disk => {

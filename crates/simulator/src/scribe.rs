@@ -76,7 +76,7 @@ impl Scribe {
 
 impl<T: Teller> World<T> {
     fn open_store(&self, disk: MemoryDisk, id: LearnerId) -> Result<(Keeper<MemoryDisk>, Recovered), String> {
-        let mut options = Options::new(id, self.plan.cluster.limits);
+        let mut options = Options::new(id, self.plan.cluster.limits, 0);
         options.chunk_bytes = self.plan.stores.chunk_bytes;
         Keeper::open(disk, options).map_err(|error| error.to_string())
     }

@@ -270,7 +270,7 @@ impl<S: Storage> Builder<S> {
         let highest = head.restoring.map_or(head.revision, |restoring| restoring.highest);
         let stamp = record.stamp;
         self.check(is_possible(stamp) && stamp.modified <= highest, "a record of revisions that can't be")?;
-        self.storage.put(key, record);
+        self.storage.put(key, record.value, |_| record.stamp);
         Ok(())
     }
 

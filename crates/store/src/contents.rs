@@ -79,13 +79,11 @@ impl Storage for Passing {
         None
     }
 
-    fn stamp(&self, _key: &[u8]) -> Option<Stamp> {
-        None
-    }
-
-    fn put(&mut self, key: &[u8], record: RecordRef<'_>) {
+    fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp {
+        let stamp = stamp(None);
         self.count += 1;
-        self.passing.push((Bytes::copy_from_slice(key), record.to_record()));
+        self.passing.push((Bytes::copy_from_slice(key), RecordRef { stamp, value }.to_record()));
+        stamp
     }
 
     fn delete(&mut self, _key: &[u8]) -> bool {

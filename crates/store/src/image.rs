@@ -141,23 +141,25 @@ impl<T: Snapshot> Image<T> {
     }
 
     /// What has changed since `older`, an image of the same state machine.
-    pub fn changes_since<'a>(&'a self, older: &'a Image<T>) -> Changes<'a, T> {
-        Changes { newer: self, older }
+    pub fn changes_since(&self, older: &Image<T>) -> Changes<T> {
+        let difference = self.keys.difference(&older.keys);
+        Changes { newer: self.clone(), base: Older { image: older.clone(), difference } }
     }
 
-    fn opening(&self, older: Option<&Image<T>>) -> Opening {
+    fn opening(&self, older: Option<&Older<T>>) -> Opening {
         let mut head = self.head;
         if synod_planted::is(Bug::ImageWithOlderChain) {
-            head.chain = older.map_or(0, |older| older.head.chain);
+            head.chain = older.map_or(0, |older| older.image.head.chain);
         }
         if synod_planted::is(Bug::ImageWithoutRevision) {
             head.revision = Revision::ZERO;
         }
-        let base = older.map(|older| Base { applied: older.head.applied, chain: older.head.chain });
+        let base =
+            older.map(|older| Base { applied: older.image.head.applied, chain: older.image.head.chain });
         Opening { limits: self.limits, head, base, sessions: self.sessions.len(), keys: self.keys.len() }
     }
 
-    fn chunk_after(&self, older: Option<&Image<T>>, at: &Cursor, most_bytes: u64) -> Chunk {
+    fn chunk_after(&self, older: Option<&Older<T>>, at: &Cursor, most_bytes: u64) -> Chunk {
         let mut writer = Writer::new(at.items, at.digest, most_bytes);
         let full = self.fill(older, &mut writer, at.place.clone());
         let (bytes, items, digest) = writer.finish();
@@ -166,7 +168,7 @@ impl<T: Snapshot> Image<T> {
     }
 
     /// Writes items from `place` on; breaks where there is no more room.
-    fn fill(&self, older: Option<&Image<T>>, writer: &mut Writer, place: Place) -> ControlFlow<Place> {
+    fn fill(&self, older: Option<&Older<T>>, writer: &mut Writer, place: Place) -> ControlFlow<Place> {
         let (sessions_after, keys_after) = match place {
             Place::Start => {
                 if !writer.opening(&self.opening(older)) {
@@ -188,12 +190,12 @@ impl<T: Snapshot> Image<T> {
 
     fn fill_sessions(
         &self,
-        older: Option<&Image<T>>,
+        older: Option<&Older<T>>,
         writer: &mut Writer,
         mut after: Option<SessionId>,
     ) -> ControlFlow<Place> {
         let none = Sessions::default();
-        let older = older.map_or(&none, |older| &older.sessions);
+        let older = older.map_or(&none, |older| &older.image.sessions);
         for (id, session) in self.sessions.changes(older, after) {
             let taken = match session {
                 Some(session) => writer.session(id, session),
@@ -210,7 +212,7 @@ impl<T: Snapshot> Image<T> {
     /// Comes with the last key written.
     fn fill_keys(
         &self,
-        older: Option<&Image<T>>,
+        older: Option<&Older<T>>,
         writer: &mut Writer,
         mut after: Option<Bytes>,
     ) -> ControlFlow<Place, Option<Bytes>> {
@@ -232,7 +234,9 @@ impl<T: Snapshot> Image<T> {
             ControlFlow::Continue(())
         };
         match older {
-            Some(older) => self.keys.changes(&older.keys, first.as_deref(), visit),
+            Some(Older { image, difference }) => {
+                self.keys.changes((&image.keys, difference), first.as_deref(), visit);
+            }
             None => self.keys.scan(first.as_deref(), |key, record| visit(key, Some(record))),
         }
         if any {
@@ -244,16 +248,23 @@ impl<T: Snapshot> Image<T> {
 
 /// What has changed from one image to a newer one, in chunks like those of an image. A [`Builder`](crate::Builder) takes them on top of the
 /// older image's state.
-#[derive(Clone, Copy, Debug)]
-pub struct Changes<'a, T> {
-    newer: &'a Image<T>,
-    older: &'a Image<T>,
+#[derive(Clone, Debug)]
+pub struct Changes<T: Snapshot> {
+    newer: Image<T>,
+    base: Older<T>,
 }
 
-impl<T: Snapshot> Changes<'_, T> {
+/// What changes are told since.
+#[derive(Clone, Debug)]
+struct Older<T: Snapshot> {
+    image: Image<T>,
+    difference: T::Difference,
+}
+
+impl<T: Snapshot> Changes<T> {
     /// The part at `at`, as of [`Image::chunk`].
     pub fn chunk(&self, at: &Cursor, most_bytes: u64) -> Chunk {
-        self.newer.chunk_after(Some(self.older), at, most_bytes)
+        self.newer.chunk_after(Some(&self.base), at, most_bytes)
     }
 }
 

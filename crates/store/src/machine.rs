@@ -237,14 +237,14 @@ impl<S: Storage> Mutation<'_, S> {
         }
         let revision = self.head.revision.next();
         let made = Stamp { created: revision, modified: revision, version: 1 };
-        let stamp = self.storage.stamp(key).map_or(made, |before| Stamp {
-            created: if synod_planted::is(Bug::CreatedOverwritten) { revision } else { before.created },
-            modified: revision,
-            version: before.version + 1,
+        let stamp = self.storage.put(key, value, |before| {
+            before.map_or(made, |before| Stamp {
+                created: if synod_planted::is(Bug::CreatedOverwritten) { revision } else { before.created },
+                modified: revision,
+                version: before.version + 1,
+            })
         });
-        let record = RecordRef { stamp, value };
-        self.storage.put(key, record);
-        self.link.put(key, record);
+        self.link.put(key, RecordRef { stamp, value });
         self.head.revision = revision;
         Outcome::Put { revision }
     }
@@ -268,7 +268,7 @@ impl<S: Storage> Mutation<'_, S> {
         if let Err(refusal) = lengths.and_then(|()| self.check_same_restore(backup)).and(possible) {
             return Outcome::Refused(refusal);
         }
-        self.storage.put(key, record);
+        self.storage.put(key, record.value, |_| record.stamp);
         self.link.restore(key, record);
         let before = self.head.restoring.map_or(Revision::ZERO, |restoring| restoring.highest);
         self.head.restoring = Some(Restoring { backup, highest: before.max(record.stamp.modified) });

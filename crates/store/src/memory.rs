@@ -1,153 +1,105 @@
-//! The engine in memory: a persistent B+tree of packed records.
+//! The engine in memory: records in cells, found by the hash of their keys; the keys in order beside them.
 //!
-//! Key, stamp and value of a record lie in one shared block, so a record costs one allocation and a snapshot none. Blocks never
-//! change; a tree node does while no snapshot holds it, and is copied when one does. Two snapshots of one storage share every block that wasn't written
-//! between them: what differs is found by comparing addresses, without a look at the records that are the same.
+//! A put of a key that is there touches its cell alone. Cells and the order of keys are persistent structures, so a snapshot costs
+//! nothing: a part of them is changed in place while no snapshot holds it, and copied when one does. What differs between two snapshots
+//! is found by the addresses of their blocks, without a look at the records that are the same. The hashes are no part of a state: they are never
+//! iterated, and what their seed decides can't be seen but in the time that a search takes.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::{Bound, ControlFlow};
-use std::sync::Arc;
 
-use bytes::Bytes;
-use equivalent::{Comparable, Equivalent};
-use imbl::OrdSet;
+use hashbrown::HashTable;
+use imbl::{OrdSet, Vector};
 use synod_planted::Bug;
-use synod_protocol::Revision;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::storage::{Record, RecordRef, Snapshot, Stamp, Storage};
 
-/// Values from this length on are shared with readers instead of copied.
-const SHARED_BYTES: usize = 4 << 10;
+mod packed;
+mod place;
 
-/// A record, ordered and compared by its key alone. The key's beginning lies beside the block, in the tree's own nodes: a search that looks into
-/// blocks waits for memory at each of its steps, and takes five times as long among a million keys.
-#[derive(Clone)]
-struct Packed {
-    beginning: u128,
-    /// `[created][modified][version][key length: u32][key][value]`.
-    block: Arc<[u8]>,
-}
+use packed::Packed;
+use place::{Place, Sought};
 
-/// A key that is looked for.
+/// A key by its hash.
 #[derive(Clone, Copy)]
-struct Sought<'a> {
-    beginning: u128,
-    key: &'a [u8],
+struct Entry {
+    hash: u32,
+    cell: u32,
 }
 
-/// The first bytes of a key as a number: of two keys whose numbers differ, the lesser has the lesser.
-fn beginning(key: &[u8]) -> u128 {
-    let mut bytes = [0; 16];
-    let length = key.len().min(bytes.len());
-    bytes[..length].copy_from_slice(&key[..length]);
-    u128::from_be_bytes(bytes)
-}
-
-impl<'a> Sought<'a> {
-    fn new(key: &'a [u8]) -> Sought<'a> {
-        Sought { beginning: beginning(key), key }
-    }
-}
-
-impl Equivalent<Packed> for Sought<'_> {
-    fn equivalent(&self, packed: &Packed) -> bool {
-        self.compare(packed).is_eq()
-    }
-}
-
-impl Comparable<Packed> for Sought<'_> {
-    fn compare(&self, packed: &Packed) -> Ordering {
-        self.beginning.cmp(&packed.beginning).then_with(|| self.key.cmp(packed.key()))
-    }
-}
-
-/// Where the key begins.
-const KEY: usize = 28;
-
-impl Packed {
-    fn number(&self, at: usize) -> u64 {
-        u64::from_le_bytes(self.block[at..at + 8].try_into().expect("eight bytes"))
-    }
-
-    /// Where the value begins.
-    fn value_at(&self) -> usize {
-        KEY + u32::from_le_bytes(self.block[24..KEY].try_into().expect("four bytes")) as usize
-    }
-
-    fn key(&self) -> &[u8] {
-        &self.block[KEY..self.value_at()]
-    }
-
-    fn stamp(&self) -> Stamp {
-        Stamp {
-            created: Revision(self.number(0)),
-            modified: Revision(self.number(8)),
-            version: self.number(16),
-        }
-    }
-
-    fn record_ref(&self) -> RecordRef<'_> {
-        RecordRef { stamp: self.stamp(), value: &self.block[self.value_at()..] }
-    }
-
-    fn record(&self) -> Record {
-        let record = self.record_ref();
-        if record.value.len() < SHARED_BYTES {
-            return record.to_record();
-        }
-        let Stamp { created, modified, version } = record.stamp;
-        Record { created, modified, version, value: Bytes::from_owner(Value(self.clone())) }
-    }
-}
-
-/// The value inside a block, kept alive by whoever reads it.
-struct Value(Packed);
-
-impl AsRef<[u8]> for Value {
-    fn as_ref(&self) -> &[u8] {
-        self.0.record_ref().value
-    }
-}
-
-impl PartialEq for Packed {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Packed {}
-
-impl PartialOrd for Packed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Packed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.beginning.cmp(&other.beginning).then_with(|| self.key().cmp(other.key()))
-    }
+/// As the table wants it: its low bits choose a place, its highest tell keys there apart.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// A store in memory. Equal to another if it holds the same records.
 #[derive(Clone, Default)]
 pub struct MemoryStorage {
-    keys: OrdSet<Packed>,
+    /// The records, each in the cell that its key got when it came.
+    cells: Vector<Option<Packed>>,
+    /// Cells whose keys are gone.
+    free: Vec<u32>,
+    entries: HashTable<Entry>,
+    order: OrdSet<Place>,
+    /// Of the hashes.
+    seed: u64,
     /// Where a record is put together; empty between calls.
     scratch: Vec<u8>,
 }
 
 impl MemoryStorage {
-    fn blocks(&self) -> impl Iterator<Item = &[u8]> {
-        self.keys.iter().map(|packed| &*packed.block)
+    /// An empty store. Whoever knows `seed` can choose keys that are slow to find: where clients aren't trusted, draw it at random.
+    pub fn seeded(seed: u64) -> MemoryStorage {
+        MemoryStorage { seed, ..MemoryStorage::default() }
     }
+
+    fn hash_of(&self, key: &[u8]) -> u32 {
+        (xxh3_64_with_seed(key, self.seed) >> 32) as u32
+    }
+
+    fn find(&self, key: &[u8], hash: u32) -> Option<u32> {
+        let is_it = |entry: &Entry| {
+            entry.hash == hash && record_in(&self.cells, entry.cell).is_some_and(|packed| packed.key() == key)
+        };
+        self.entries.find(spread(hash), is_it).map(|entry| entry.cell)
+    }
+
+    fn packed(&self, key: &[u8]) -> Option<&Packed> {
+        record_in(&self.cells, self.find(key, self.hash_of(key))?)
+    }
+
+    fn add(&mut self, key: &[u8], hash: u32, packed: Packed) {
+        let cell = match self.free.pop() {
+            Some(cell) => {
+                self.cells[cell as usize] = Some(packed);
+                cell
+            }
+            None => {
+                let cell =
+                    u32::try_from(self.cells.len()).expect("memory ends before there are 4 billion keys");
+                self.cells.push_back(Some(packed));
+                cell
+            }
+        };
+        self.entries.insert_unique(spread(hash), Entry { hash, cell }, |entry| spread(entry.hash));
+        self.order.insert(Place::new(key, cell));
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &Packed> {
+        self.order.iter().filter_map(|place| record_in(&self.cells, place.cell))
+    }
+}
+
+fn record_in(cells: &Vector<Option<Packed>>, cell: u32) -> Option<&Packed> {
+    cells.get(cell as usize)?.as_ref()
 }
 
 impl PartialEq for MemoryStorage {
     fn eq(&self, other: &Self) -> bool {
-        self.blocks().eq(other.blocks())
+        self.in_order().eq(other.in_order())
     }
 }
 
@@ -155,15 +107,15 @@ impl Eq for MemoryStorage {}
 
 impl Hash for MemoryStorage {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.keys.len().hash(state);
-        self.blocks().for_each(|block| block.hash(state));
+        self.order.len().hash(state);
+        self.in_order().for_each(|packed| packed.hash(state));
     }
 }
 
 impl fmt::Debug for MemoryStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entry = |packed: &Packed| (packed.key().escape_ascii().to_string(), packed.record());
-        f.debug_map().entries(self.keys.iter().map(entry)).finish()
+        f.debug_map().entries(self.in_order().map(entry)).finish()
     }
 }
 
@@ -171,95 +123,123 @@ impl Storage for MemoryStorage {
     type Snapshot = MemorySnapshot;
 
     fn get(&self, key: &[u8]) -> Option<Record> {
-        self.keys.get(&Sought::new(key)).map(Packed::record)
+        self.packed(key).map(Packed::record)
     }
 
-    fn stamp(&self, key: &[u8]) -> Option<Stamp> {
-        self.keys.get(&Sought::new(key)).map(Packed::stamp)
-    }
-
-    fn put(&mut self, key: &[u8], record: RecordRef<'_>) {
-        let Stamp { created, modified, version } = record.stamp;
-        let key_length = u32::try_from(key.len()).expect("limits keep a key under 4 GiB");
-        for number in [created.0, modified.0, version] {
-            self.scratch.extend_from_slice(&number.to_le_bytes());
+    fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp {
+        let hash = self.hash_of(key);
+        let found = self.find(key, hash).and_then(|cell| self.cells.get_mut(cell as usize)?.as_mut());
+        let stamp = stamp(found.as_deref().map(Packed::stamp));
+        let packed = Packed::new(key, RecordRef { stamp, value }, &mut self.scratch);
+        match found {
+            Some(before) => *before = packed,
+            None => self.add(key, hash, packed),
         }
-        self.scratch.extend_from_slice(&key_length.to_le_bytes());
-        self.scratch.extend_from_slice(key);
-        self.scratch.extend_from_slice(record.value);
-        self.keys.insert(Packed { beginning: beginning(key), block: Arc::from(self.scratch.as_slice()) });
-        self.scratch.clear();
+        stamp
     }
 
     fn delete(&mut self, key: &[u8]) -> bool {
-        self.keys.remove(&Sought::new(key)).is_some()
+        let hash = self.hash_of(key);
+        let Some(cell) = self.find(key, hash) else { return false };
+        if let Ok(entry) = self.entries.find_entry(spread(hash), |entry| entry.cell == cell) {
+            entry.remove();
+        }
+        self.order.remove(&Sought::new(key));
+        self.cells[cell as usize] = None;
+        self.free.push(cell);
+        true
     }
 
     fn len(&self) -> u64 {
-        self.keys.len() as u64
+        self.order.len() as u64
     }
 
     fn snapshot(&self) -> MemorySnapshot {
-        MemorySnapshot { keys: self.keys.clone() }
+        MemorySnapshot { cells: self.cells.clone(), order: self.order.clone() }
     }
 }
 
 /// A [`MemoryStorage`] at one moment.
 #[derive(Clone)]
 pub struct MemorySnapshot {
-    keys: OrdSet<Packed>,
+    cells: Vector<Option<Packed>>,
+    order: OrdSet<Place>,
 }
 
 impl MemorySnapshot {
-    fn behind<'a>(&'a self, after: Option<&'a [u8]>) -> impl Iterator<Item = &'a Packed> {
+    fn behind<'a>(&'a self, after: Option<&'a [u8]>) -> impl Iterator<Item = &'a Place> {
         let first = after.map_or(Bound::Unbounded, |key| Bound::Excluded(Sought::new(key)));
-        self.keys.range((first, Bound::Unbounded))
+        self.order.range((first, Bound::Unbounded))
     }
 }
 
 impl fmt::Debug for MemorySnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys", self.keys.len())
+        write!(f, "{} keys", self.order.len())
+    }
+}
+
+/// The cells in which two snapshots differ, a bit for each.
+#[derive(Clone, Debug)]
+pub struct Differing(Vec<u64>);
+
+impl Differing {
+    fn has(&self, cell: u32) -> bool {
+        self.0.get(cell as usize / 64).is_some_and(|bits| bits >> (cell % 64) & 1 == 1)
     }
 }
 
 impl Snapshot for MemorySnapshot {
+    type Difference = Differing;
+
     fn scan<V>(&self, after: Option<&[u8]>, mut visit: V)
     where
         V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>,
     {
-        for packed in self.behind(after) {
+        for packed in self.behind(after).filter_map(|place| record_in(&self.cells, place.cell)) {
             if visit(packed.key(), packed.record_ref()).is_break() {
                 return;
             }
         }
     }
 
-    fn changes<V>(&self, older: &Self, after: Option<&[u8]>, mut visit: V)
+    fn difference(&self, older: &Self) -> Differing {
+        let mut differing = vec![0; self.cells.len().div_ceil(64)];
+        let mut older = older.cells.iter();
+        for (cell, new) in self.cells.iter().enumerate() {
+            let is_same = match (new, older.next()) {
+                (Some(new), Some(Some(old))) => new.is_same(old),
+                (None, None | Some(None)) => true,
+                (Some(_), None | Some(None)) | (None, Some(Some(_))) => false,
+            };
+            differing[cell / 64] |= u64::from(!is_same) << (cell % 64);
+        }
+        Differing(differing)
+    }
+
+    fn changes<V>(&self, (older, differing): (&Self, &Differing), after: Option<&[u8]>, mut visit: V)
     where
         V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
     {
-        let (mut newer, mut older) = (self.behind(after).peekable(), older.behind(after).peekable());
+        let (mut newer_keys, mut older_keys) =
+            (self.behind(after).peekable(), older.behind(after).peekable());
         loop {
-            let order = match (newer.peek(), older.peek()) {
+            let order = match (newer_keys.peek(), older_keys.peek()) {
                 (None, None) => return,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(new), Some(old)) if Arc::ptr_eq(&new.block, &old.block) => {
-                    newer.next();
-                    older.next();
-                    continue;
-                }
                 (Some(new), Some(old)) => new.cmp(old),
             };
-            let gone = if order.is_ge() { older.next() } else { None };
-            let new = if order.is_le() { newer.next() } else { None };
+            let gone = if order.is_ge() { older_keys.next() } else { None };
+            let new = if order.is_le() { newer_keys.next() } else { None };
             let flow = match (new, gone) {
-                (Some(new), _) => visit(new.key(), Some(new.record_ref())),
-                (None, Some(_)) if synod_planted::is(Bug::DeletesNotCheckpointed) => {
-                    ControlFlow::Continue(())
-                }
-                (None, Some(gone)) => visit(gone.key(), None),
+                // A key that went and came again is in a cell that held something else.
+                (Some(new), Some(_)) if !differing.has(new.cell) => continue,
+                (Some(new), _) => record_in(&self.cells, new.cell)
+                    .map_or(ControlFlow::Continue(()), |new| visit(new.key(), Some(new.record_ref()))),
+                (None, Some(_)) if synod_planted::is(Bug::DeletesNotCheckpointed) => continue,
+                (None, Some(gone)) => record_in(&older.cells, gone.cell)
+                    .map_or(ControlFlow::Continue(()), |gone| visit(gone.key(), None)),
                 (None, None) => return,
             };
             if flow.is_break() {
@@ -269,7 +249,7 @@ impl Snapshot for MemorySnapshot {
     }
 
     fn len(&self) -> u64 {
-        self.keys.len() as u64
+        self.order.len() as u64
     }
 }
 

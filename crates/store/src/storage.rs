@@ -9,6 +9,7 @@
 //! snapshots, cut at a compaction revision; every mutation has a revision of its own, so its order is that of the log. *Watches* read it from a
 //! revision on. *Transactions* are several mutations of one command: they take consecutive revisions, and compare with the stamps below.
 
+use std::fmt;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -39,11 +40,8 @@ pub trait Storage {
     /// The record of `key`.
     fn get(&self, key: &[u8]) -> Option<Record>;
 
-    /// The stamp of `key`, without its value.
-    fn stamp(&self, key: &[u8]) -> Option<Stamp>;
-
-    /// Sets `key`.
-    fn put(&mut self, key: &[u8], record: RecordRef<'_>);
+    /// Sets `key`, with the stamp that `stamp` makes of the one it had; returns that.
+    fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp;
 
     /// Removes `key`; tells whether it was there.
     fn delete(&mut self, key: &[u8]) -> bool;
@@ -72,13 +70,17 @@ pub trait Storage {
 pub struct Elsewhere(pub u64);
 
 impl Snapshot for Elsewhere {
+    type Difference = ();
+
     fn scan<V>(&self, _after: Option<&[u8]>, _visit: V)
     where
         V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>,
     {
     }
 
-    fn changes<V>(&self, _older: &Self, _after: Option<&[u8]>, _visit: V)
+    fn difference(&self, _older: &Self) {}
+
+    fn changes<V>(&self, _older: (&Self, &()), _after: Option<&[u8]>, _visit: V)
     where
         V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
     {
@@ -91,14 +93,20 @@ impl Snapshot for Elsewhere {
 
 /// The keys of a [`Storage`] at one moment.
 pub trait Snapshot: Clone + Send + 'static {
+    /// What is found out once of two snapshots, so that their changes can be visited in parts.
+    type Difference: Clone + fmt::Debug + Send;
+
     /// Visits keys in order, from the one behind `after` on, or from the first, until the visitor breaks.
     fn scan<V>(&self, after: Option<&[u8]>, visit: V)
     where
         V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>;
 
-    /// Visits, in the same order, keys that differ from those of an older snapshot of the same storage: with their records, or without
-    /// if they are gone. May visit keys that don't differ.
-    fn changes<V>(&self, older: &Self, after: Option<&[u8]>, visit: V)
+    /// What [`Snapshot::changes`] needs to know of an older snapshot of the same storage.
+    fn difference(&self, older: &Self) -> Self::Difference;
+
+    /// Visits, in the same order, keys that differ from those of an older snapshot of the same storage, which comes with its difference: with their
+    /// records, or without if they are gone. May visit keys that don't differ.
+    fn changes<V>(&self, older: (&Self, &Self::Difference), after: Option<&[u8]>, visit: V)
     where
         V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>;
 

@@ -29,11 +29,14 @@ impl<D: Disk<File: Send> + Send + 'static> Keep for Files<D> {
 }
 
 /// Memory is there without asking.
-pub(crate) struct Memory;
+pub(crate) struct Memory {
+    /// Of its hashes.
+    pub(crate) seed: u64,
+}
 
 impl Empty<MemoryStorage, ()> for Memory {
     fn empty(&mut self, _unused: Option<()>) -> Result<(MemoryStorage, ()), String> {
-        Ok((MemoryStorage::default(), ()))
+        Ok((MemoryStorage::seeded(self.seed), ()))
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn open<D: Disk>(mut disk: D, options: Options) -> Result<(Keeper<D>,
     let mut set_aside = Vec::new();
     loop {
         let Read { machine, kept, flaw } =
-            read_latest(&mut disk, Some(options.learner), options.limits, &numbers)?;
+            read_latest(&mut disk, Some(options.learner), (options.limits, options.seed), &numbers)?;
         if let Some((flawed, why)) = flaw {
             let (name, renamed) = (name_of(flawed), format!("{ASIDE}{}", name_of(flawed)));
             let moved = if synod_planted::is(Bug::DamagedCheckpointRemoved) {
@@ -111,7 +111,7 @@ pub fn verify<D: Disk>(mut disk: D, limits: Limits) -> Result<Verified, KeeperEr
     let mut numbers = numbers_of(&names);
     let mut flaws = Vec::new();
     loop {
-        let Read { machine, kept, flaw } = read_latest(&mut disk, None, limits, &numbers)?;
+        let Read { machine, kept, flaw } = read_latest(&mut disk, None, (limits, 0), &numbers)?;
         if let Some((flawed, why)) = flaw {
             let name = name_of(flawed);
             flaws.push(SetAside { renamed: name.clone(), name, why });
@@ -142,10 +142,10 @@ struct Read {
 fn read_latest<D: Disk>(
     disk: &mut D,
     learner: Option<LearnerId>,
-    limits: Limits,
+    (limits, seed): (Limits, u64),
     numbers: &[u64],
 ) -> Result<Read, KeeperError> {
-    let nothing = || StateMachine::new(limits, MemoryStorage::default());
+    let nothing = || StateMachine::new(limits, MemoryStorage::seeded(seed));
     let flawed =
         |number, why: String| Ok(Read { machine: nothing(), kept: Vec::new(), flaw: Some((number, why)) });
     let mut readers = Vec::new();

@@ -18,7 +18,7 @@ pub(crate) const LEARNER: LearnerId = LearnerId(2);
 pub(crate) const CLUSTER: ClusterId = ClusterId(77);
 pub(crate) const LIMITS: Limits = Limits { key_bytes: 9, value_bytes: 99, session_window: 9, sessions: 9 };
 /// Several chunks in a checkpoint.
-pub(crate) const OPTIONS: Options = Options { learner: LEARNER, limits: LIMITS, chunk_bytes: 150 };
+pub(crate) const OPTIONS: Options = Options { learner: LEARNER, limits: LIMITS, chunk_bytes: 150, seed: 7 };
 
 thread_local! {
     static RUNS: Cell<u64> = const { Cell::new(0) };

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::item::Writer;
+use crate::session::Replies;
 use crate::{Cursor, MemoryStorage};
-use imbl::OrdMap;
 use synod_protocol::Revision;
 use synod_protocol::command::Stamp;
 
@@ -19,7 +19,7 @@ fn id(slot: u64) -> SessionId {
 }
 
 fn session(nonce: u128) -> Session {
-    Session { nonce, renewed: Slot(9), lowest: 1, replies: OrdMap::new() }
+    Session { nonce, renewed: Slot(9), lowest: 1, replies: Replies::default() }
 }
 
 fn record(modified: u64, value: &[u8]) -> RecordRef<'_> {
