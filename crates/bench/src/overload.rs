@@ -2,7 +2,8 @@
 //!
 //! Arrivals are a Poisson process. A latency counts from the moment at which the schedule wanted the call, also when the generator
 //! was late, and only for calls that were answered. After the overload half the capacity is offered, until latency is what it was.
-//! The generator runs on the same machine: what it takes of the processors is told, and lowers what is left for the cluster.
+//! The generator runs on the same machine: what it takes of the processors is told, and lowers what is left for the cluster. Where it is late by
+//! more than some milliseconds it measures itself: offer larger values then, of which fewer are enough.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -59,7 +60,7 @@ pub struct Offered {
     pub factor: f64,
     /// The capacity: puts a second of callers that wait.
     pub capacity_per_s: f64,
-    /// Calls begun in a second.
+    /// Calls begun in a second; fewer than wanted if the generator could not keep up.
     pub offered_per_s: f64,
     /// Calls answered in a second, while they were offered.
     pub ok_per_s: f64,
@@ -77,6 +78,8 @@ pub struct Offered {
     pub failed: u64,
     /// Most memory that the processes of each kind were seen to hold, MiB.
     pub rss_mib_max: BTreeMap<&'static str, f64>,
+    /// Most milliseconds by which the generator was late with a call; part of every latency.
+    pub generator_late_ms: u64,
     /// Processor time of the generator, of one core.
     pub generator_cores: f64,
     /// Milliseconds from its end until calls at half the capacity were as fast as before; absent if they weren't in that time.
@@ -95,10 +98,11 @@ impl Offered {
         format!(
             "x{factor:<4} offered {offered_per_s:>8.0}/s, ok {ok_per_s:>8.0}/s ({:>4.0} % of the capacity), p50 {p50_us} us, p99 {p99_us} us, \
              max {max_us} us; busy {busy}, unknown {unknown}, failed {failed}; as before after {recovered}\n      memory MiB: {}; \
-             generator {:.2} cores",
+             generator {:.2} cores, at most {} ms late",
             100.0 * ok_per_s / self.capacity_per_s,
             memory.join(", "),
-            self.generator_cores
+            self.generator_cores,
+            self.generator_late_ms
         )
     }
 }
@@ -134,7 +138,7 @@ async fn offer_all(overload: &Overload, synod: &Synod, tell: impl Fn(&Offered) -
         let generator =
             used(&[])[&Part::Client].since(own).cpu_us as f64 / begun.elapsed().as_micros() as f64;
         let after = offer(capacity * LIGHT).make(&synod.processes).await?;
-        let (seconds, all) = (duration.as_secs_f64(), &seen.latencies);
+        let (seconds, all) = (seen.took.as_secs_f64(), &seen.latencies);
         ensure!(!all.is_empty(), "no call was answered at {factor} times the capacity");
         tell(&Offered {
             factor: *factor,
@@ -148,6 +152,7 @@ async fn offer_all(overload: &Overload, synod: &Synod, tell: impl Fn(&Offered) -
             unknown: seen.unknown,
             failed: seen.failed,
             rss_mib_max: seen.rss_mib_max,
+            generator_late_ms: seen.late.as_millis() as u64,
             generator_cores: generator,
             recovered_ms: recovered(&after.buckets, normal_us),
         })?;
@@ -177,8 +182,11 @@ struct Offer<'a> {
 
 /// What became of them.
 struct Seen {
-    until: Instant,
     begun: u64,
+    /// Time in which they were begun; longer than planned if the generator was late.
+    took: Duration,
+    late: Duration,
+    is_over: bool,
     ended: u64,
     ok_in_time: u64,
     busy: u64,
@@ -195,8 +203,10 @@ impl Offer<'_> {
     async fn make(&self, processes: &[Started]) -> Result<Seen> {
         let start = Instant::now();
         let seen = Rc::new(RefCell::new(Seen {
-            until: start + self.duration,
             begun: 0,
+            took: Duration::ZERO,
+            late: Duration::ZERO,
+            is_over: false,
             ended: 0,
             ok_in_time: 0,
             busy: 0,
@@ -226,6 +236,8 @@ impl Offer<'_> {
             }
             sleep_until(start + now + TICK).await;
         }
+        seen.borrow_mut().took = start.elapsed();
+        seen.borrow_mut().is_over = true;
         while seen.borrow().ended < seen.borrow().begun {
             seen.borrow_mut().look(processes);
             sleep(LOOK).await;
@@ -239,6 +251,9 @@ async fn call(
     (start, wanted): (Instant, Duration),
     seen: Rc<RefCell<Seen>>,
 ) {
+    let late = start.elapsed().saturating_sub(wanted);
+    let most = seen.borrow().late.max(late);
+    seen.borrow_mut().late = most;
     let ended = client.put(key, value).await;
     let now = Instant::now();
     let us = (now - (start + wanted)).as_micros() as u64;
@@ -251,7 +266,7 @@ async fn call(
     match ended {
         Ok(_) => {
             seen.latencies.saturating_record(us);
-            seen.ok_in_time += u64::from(now < seen.until);
+            seen.ok_in_time += u64::from(!seen.is_over);
         }
         Err(CallError::Failed(Failure::Busy)) => seen.busy += 1,
         Err(CallError::Unknown) => seen.unknown += 1,
