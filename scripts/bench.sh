@@ -3,6 +3,7 @@
 #   scripts/bench.sh                     puts of 256 bytes with 5 acceptors at 1, 64, 256 and 1,024 calls in flight
 #   scripts/bench.sh --against etcd      the same, with etcd (from PATH) in the same rounds, and ratios
 #   scripts/bench.sh --case puts --in-flight 1024 --value-bytes 256 --acceptors 5 --json     one case, one JSON object
+#   scripts/bench.sh --growth            aged, or with something lost, beside a fresh cluster; also --overload, --gap, --join
 #   scripts/bench.sh --help              everything else
 set -euo pipefail
 

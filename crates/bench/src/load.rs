@@ -18,7 +18,7 @@ use crate::etcd::Connection;
 use crate::shape::Case;
 
 /// Longest latency told apart from longer ones, microseconds.
-const LONGEST_US: u64 = 600_000_000;
+pub(crate) const LONGEST_US: u64 = 600_000_000;
 /// Keys put at once when a cluster is filled.
 const FILLERS: usize = 512;
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What a process is in the system measured; costs are told for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +69,21 @@ impl Started {
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Stops it where it is, until [`Started::go_on`]; one that has ended stays so.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Its number is its own until it has been waited for, which dropping does.
+        let _ended = kill_process(Pid::from_child(&self.child), signal);
+    }
 }
 
 impl Drop for Started {
@@ -84,8 +100,8 @@ pub struct Usage {
     pub cpu_us: u64,
     /// Resident memory, bytes; what it is, not a sum over time.
     pub resident_bytes: u64,
-    /// System calls that read or write.
-    pub io_calls: u64,
+    /// Times that one of its threads gave up a core to wait: for messages, the disk, or another thread.
+    pub waits: u64,
 }
 
 impl Usage {
@@ -98,15 +114,10 @@ impl Usage {
         let field = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second().max(1);
         let page = rustix::param::page_size() as u64;
-        let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-        let counted = |name: &str| -> u64 {
-            let line = io.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-            line.and_then(|number| number.parse().ok()).unwrap_or(0)
-        };
         Usage {
             cpu_us: (field(11) + field(12)) * tick_us,
             resident_bytes: field(21) * page,
-            io_calls: counted("syscr") + counted("syscw"),
+            waits: waits(pid),
         }
     }
 
@@ -115,7 +126,7 @@ impl Usage {
         Usage {
             cpu_us: self.cpu_us.saturating_sub(before.cpu_us),
             resident_bytes: self.resident_bytes,
-            io_calls: self.io_calls.saturating_sub(before.io_calls),
+            waits: self.waits.saturating_sub(before.waits),
         }
     }
 
@@ -124,9 +135,22 @@ impl Usage {
         Usage {
             cpu_us: self.cpu_us + other.cpu_us,
             resident_bytes: self.resident_bytes + other.resident_bytes,
-            io_calls: self.io_calls + other.io_calls,
+            waits: self.waits + other.waits,
         }
     }
+}
+
+/// Of all its threads; those that have ended count no more.
+fn waits(pid: u32) -> u64 {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+    let of = |status: String| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line?.trim().parse().ok()
+    };
+    let threads = threads.flatten();
+    threads
+        .filter_map(|thread| of(std::fs::read_to_string(thread.path().join("status")).unwrap_or_default()))
+        .sum()
 }
 
 /// Bytes that were ever written to the disk that holds `path`, by anybody; nothing if the kernel doesn't tell. (What it tells of one
@@ -168,11 +192,12 @@ mod tests {
     fn this_process_uses_what_it_uses() {
         let before = Usage::of(std::process::id());
         let mut number = 1_u64;
+        std::thread::sleep(std::time::Duration::from_millis(1));
         while Usage::of(std::process::id()).since(before).cpu_us < 20_000 {
             number = number.wrapping_mul(6_364_136_223_846_793_005).rotate_left(7);
         }
         let used = Usage::of(std::process::id()).since(before);
-        assert!(used.io_calls > 0 && used.resident_bytes > 100_000, "{used:?} {number}");
+        assert!(used.waits > 0 && used.resident_bytes > 100_000, "{used:?} {number}");
         assert_eq!(Usage::of(u32::MAX), Usage::default());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::calls::Counted;
 use crate::load::Measured;
 use crate::process::{Part, Usage};
 use crate::shape::Case;
@@ -36,8 +37,12 @@ pub struct Outcome {
     pub rss_mib: f64,
     /// Bytes written to the disk for one call, whoever else writes to it included; absent if the kernel doesn't tell.
     pub disk_bytes_per_op: Option<f64>,
-    /// Reading and writing system calls of server processes for one call.
-    pub io_calls_per_op: f64,
+    /// Times that a thread of a server process waited, for one call; each is at least one system call.
+    pub waits_per_op: f64,
+    /// System calls of server processes for one call, if they were counted; then in a round of its own, which slows what it counts.
+    pub system_calls_per_op: Option<f64>,
+    /// Those of them that sync a file.
+    pub syncs_per_op: Option<f64>,
     /// Calls that failed or whose outcome is unknown.
     pub failed: u64,
 }
@@ -72,7 +77,9 @@ impl Outcome {
                 .collect(),
             rss_mib: servers.resident_bytes as f64 / f64::from(1 << 20),
             disk_bytes_per_op: disk_bytes.map(|bytes| bytes as f64 / ok),
-            io_calls_per_op: servers.io_calls as f64 / ok,
+            waits_per_op: servers.waits as f64 / ok,
+            system_calls_per_op: None,
+            syncs_per_op: None,
             failed: measured.failed,
         }
     }
@@ -103,9 +110,28 @@ impl Outcome {
                 .map(|round| round.disk_bytes_per_op)
                 .collect::<Option<Vec<f64>>>()
                 .map(median),
-            io_calls_per_op: of(|round| round.io_calls_per_op),
+            waits_per_op: of(|round| round.waits_per_op),
+            system_calls_per_op: None,
+            syncs_per_op: None,
             failed: rounds.iter().map(|round| round.failed).sum(),
         })
+    }
+
+    /// Adds what system calls were counted while so many calls were answered.
+    pub(crate) fn count(&mut self, counted: Counted, answered: f64) {
+        self.system_calls_per_op = Some(counted.all as f64 / answered);
+        self.syncs_per_op = Some(counted.syncs as f64 / answered);
+    }
+
+    /// What a call costs, for people, under its row.
+    pub fn costs(&self) -> String {
+        let parts: Vec<String> =
+            self.cpu_us_per_op_by_part.iter().map(|(part, us)| format!("{part} {us:.2}")).collect();
+        let calls = self.system_calls_per_op.zip(self.syncs_per_op);
+        let calls = calls.map_or_else(String::new, |(calls, syncs)| {
+            format!(", system calls {calls:.2}, syncs {syncs:.3}")
+        });
+        format!("{:<12} cpu us/op: {}; waits/op {:.2}{calls}", "  costs", parts.join(", "), self.waits_per_op)
     }
 
     /// The head of a table of [`Outcome::row`]s.
@@ -166,8 +192,8 @@ pub fn ratios(ours: &Outcome, theirs: &Outcome) -> String {
     )
 }
 
-/// The middle one, or the mean of the two in the middle.
-fn median(mut numbers: Vec<f64>) -> f64 {
+/// The middle one of some numbers, or the mean of the two in the middle.
+pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;
     match numbers.len() % 2 {
@@ -184,16 +210,21 @@ mod tests {
     use hdrhistogram::Histogram;
 
     use super::*;
-    use crate::shape::{Calls, Shape};
+    use crate::shape::{Calls, Engine, Shape};
 
     fn outcome(ok: u64, us: u64) -> Outcome {
         let mut latencies = Histogram::new_with_bounds(1, 1_000_000, 3).unwrap();
         latencies.record_n(us, ok).unwrap();
         let measured =
             Measured { ok, failed: 1, first_failure: None, elapsed: Duration::from_secs(2), latencies };
-        let case =
-            Case { case: Calls::Puts, in_flight: 4, value_bytes: 256, keys: 10, shape: Shape::with(5, None) };
-        let used = |cpu_us| Usage { cpu_us, resident_bytes: 1 << 20, io_calls: 50 };
+        let case = Case {
+            case: Calls::Puts,
+            in_flight: 4,
+            value_bytes: 256,
+            keys: 10,
+            shape: Shape::with(5, None, Engine::Memory),
+        };
+        let used = |cpu_us| Usage { cpu_us, resident_bytes: 1 << 20, waits: 50 };
         let usage = BTreeMap::from([
             (Part::Acceptor, used(1_000)),
             (Part::Learner, used(500)),
@@ -206,7 +237,7 @@ mod tests {
     fn costs_are_those_of_the_servers_for_each_call() {
         let one = outcome(100, 7);
         assert_eq!((one.ops_per_s, one.p50_us, one.cpu_us_per_op), (50.0, 7.0, 15.0));
-        assert_eq!((one.rss_mib, one.disk_bytes_per_op, one.io_calls_per_op), (2.0, Some(10.0), 1.0));
+        assert_eq!((one.rss_mib, one.disk_bytes_per_op, one.waits_per_op), (2.0, Some(10.0), 1.0));
         assert_eq!(one.cpu_us_per_op_by_part["client"], 0.09);
     }
 

@@ -26,6 +26,26 @@ impl Calls {
     }
 }
 
+/// What learners keep the keys in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// Memory, with checkpoints on disk.
+    Memory,
+    /// Disk, with a cache.
+    Disk,
+}
+
+impl Engine {
+    /// As a learner's `--engine` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Memory => "memory",
+            Engine::Disk => "disk",
+        }
+    }
+}
+
 /// The processes of a cluster; for etcd, as many members as acceptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Shape {
@@ -35,13 +55,15 @@ pub struct Shape {
     pub proposers: usize,
     /// Learners.
     pub learners: usize,
+    /// What these keep the keys in.
+    pub engine: Engine,
 }
 
 impl Shape {
     /// As many proposers and learners as it takes to lose one with few acceptors, two with many, unless told otherwise.
-    pub fn with(acceptors: usize, learners: Option<usize>) -> Shape {
+    pub fn with(acceptors: usize, learners: Option<usize>, engine: Engine) -> Shape {
         let few = if acceptors <= 3 { 2 } else { 3 };
-        Shape { acceptors, proposers: few, learners: learners.unwrap_or(few) }
+        Shape { acceptors, proposers: few, learners: learners.unwrap_or(few), engine }
     }
 }
 

@@ -5,14 +5,18 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use synod_client::{Client, Options, admin};
-use synod_protocol::Cluster;
+use synod_client::{Client, Options, admin, ask};
+use synod_protocol::message::{PhaseName, ProposerStatus, Status};
+use synod_protocol::{Cluster, ProposerId};
 
 use crate::process::{Part, Started, free_ports, write_file};
-use crate::shape::Shape;
+use crate::shape::{Engine, Shape};
 
 /// Time in which a new cluster must be formed and answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a process may take to say how it is.
+const ANSWER: Duration = Duration::from_millis(200);
 
 /// The cluster file in its folder.
 const FILE: &str = "cluster.toml";
@@ -24,6 +28,7 @@ pub struct Synod {
     pub processes: Vec<Started>,
     /// What its cluster file says.
     pub cluster: Cluster,
+    engine: Engine,
     bin_dir: PathBuf,
     folder: PathBuf,
 }
@@ -53,11 +58,11 @@ impl Synod {
         let mut processes = Vec::new();
         for (_, part, count) in &tables {
             for id in 1..=*count {
-                processes.push(daemon(*part, id, bin_dir, folder)?);
+                processes.push(daemon(*part, id, shape.engine, bin_dir, folder)?);
             }
         }
         let (bin_dir, folder) = (bin_dir.to_path_buf(), folder.to_path_buf());
-        let synod = Synod { processes, cluster, bin_dir, folder };
+        let synod = Synod { processes, cluster, engine: shape.engine, bin_dir, folder };
         synod.form().await?;
         Ok(synod)
     }
@@ -78,6 +83,40 @@ impl Synod {
         Ok(())
     }
 
+    /// The proposer that leads; asked until one says so.
+    ///
+    /// # Errors
+    /// When nobody leads in time.
+    pub async fn leader(&self) -> Result<ProposerId> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            for proposer in self.cluster.proposers.keys() {
+                let answer = ask::status(&self.cluster, (*proposer).into(), ANSWER).await;
+                let leads = |status: &ProposerStatus| status.phase == PhaseName::Leading;
+                if matches!(&answer, Ok(Status::Proposer(status)) if leads(status)) {
+                    return Ok(*proposer);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("nobody leads after {PATIENCE:?}; the proposers' logs tell more")
+    }
+
+    /// Its cluster file.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join(FILE)
+    }
+
+    /// Stops all its processes where they are, until [`Synod::go_on`].
+    pub fn pause(&self) {
+        self.processes.iter().for_each(Started::pause);
+    }
+
+    /// Lets all its processes go on.
+    pub fn go_on(&self) {
+        self.processes.iter().for_each(Started::go_on);
+    }
+
     /// Kills one of its processes.
     ///
     /// # Errors
@@ -93,7 +132,7 @@ impl Synod {
     /// # Errors
     /// When it can't be started.
     pub fn start_again(&mut self, part: Part, id: usize) -> Result<()> {
-        self.processes.push(daemon(part, id, &self.bin_dir, &self.folder)?);
+        self.processes.push(daemon(part, id, self.engine, &self.bin_dir, &self.folder)?);
         Ok(())
     }
 
@@ -103,7 +142,7 @@ impl Synod {
     }
 }
 
-fn daemon(part: Part, id: usize, bin_dir: &Path, folder: &Path) -> Result<Started> {
+fn daemon(part: Part, id: usize, engine: Engine, bin_dir: &Path, folder: &Path) -> Result<Started> {
     let (name, letter) = match part {
         Part::Acceptor => ("synod-acceptor", 'a'),
         Part::Proposer => ("synod-proposer", 'p'),
@@ -115,6 +154,9 @@ fn daemon(part: Part, id: usize, bin_dir: &Path, folder: &Path) -> Result<Starte
     command.arg("--cluster").arg(folder.join(FILE)).arg("--id").arg(id.to_string()).arg("--lifeline");
     if part != Part::Proposer {
         command.arg("--data-dir").arg(folder.join(format!("{letter}{id}")));
+    }
+    if part == Part::Learner {
+        command.args(["--engine", engine.name()]);
     }
     Started::start(part, id, command, &folder.join(format!("{letter}{id}.log"))).with_context(|| {
         format!(

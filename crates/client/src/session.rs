@@ -41,6 +41,9 @@ use reads::Reads;
 /// Delay before a session is asked for again when the cluster holds too many.
 const TOO_MANY_RETRY: Duration = Duration::from_millis(500);
 
+/// Writes that may always wait to be sent, also while the cluster is busy.
+const UNSENT_LEAST: u64 = 1_024;
+
 /// What the shell is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<T> {
@@ -160,7 +163,8 @@ impl<T> Session<T> {
             Write::Restore { key, record, .. } => (key, &record.value),
             Write::RestoreEnd { .. } => (&[], &[]),
         };
-        match self.refuse_early(key, value) {
+        let too_many = || (self.calls.unsent() as u64 >= self.most_unsent()).then_some(Failure::Busy);
+        match self.refuse_early(key, value).or_else(too_many) {
             Some(failure) => self.end(ticket, Err(failure.into())),
             None => self.calls.begin(Work::Write(ticket, write), deadline),
         }
@@ -209,6 +213,7 @@ impl<T> Session<T> {
 
     /// Does whatever is due; to be called after a batch of events, and at [`Session::next_wake`].
     pub fn step(&mut self, now: Duration) {
+        self.leader.forget_busy(now);
         self.expire(now);
         self.close_when_idle(now);
         self.renew(now);
@@ -277,6 +282,13 @@ impl<T> Session<T> {
         (value.len() as u64 > value_limit).then(|| Refusal::ValueTooLong { limit: value_limit }.into())
     }
 
+    /// Writes that may wait to be sent; beyond it new ones are refused at once: they would wait here until their deadline, with the memory
+    /// they take. A whole window for a time in which nobody leads, less while the cluster says that it has too much to do.
+    fn most_unsent(&self) -> u64 {
+        let window = self.limits.session_window;
+        if self.leader.is_busy() { UNSENT_LEAST } else { window.max(UNSENT_LEAST) }
+    }
+
     fn end(&mut self, ticket: T, ended: Ended) {
         self.effects.push(Effect::Ended(ticket, ended));
     }
@@ -294,7 +306,7 @@ impl<T> Session<T> {
     fn end_unanswered(&mut self, call: calls::Call<T>, now: Duration) {
         let outcome = if call.unresolved > 0 && !synod_planted::is(Bug::UnknownCalledFailed) {
             CallError::Unknown
-        } else if call.busy {
+        } else if call.busy || (call.sequence.is_none() && self.leader.is_busy()) {
             Failure::Busy.into()
         } else if self.too_many {
             Failure::TooManySessions.into()

@@ -33,6 +33,8 @@ struct Waiting {
     first: bool,
     commands: Value,
     count: u32,
+    /// The resend round in which it came.
+    since: u64,
 }
 
 /// The leader's slots and values.
@@ -52,6 +54,9 @@ pub struct Pipeline {
     retained: BTreeMap<Slot, Value>,
     retained_bytes: u64,
     resend_round: u64,
+    /// Bytes of commands given slots in this resend round, and in the one before it.
+    opened_bytes: u64,
+    pace_bytes: u64,
 }
 
 impl Pipeline {
@@ -70,6 +75,8 @@ impl Pipeline {
             retained: BTreeMap::new(),
             retained_bytes: 0,
             resend_round: 0,
+            opened_bytes: 0,
+            pace_bytes: 0,
         }
     }
 
@@ -112,16 +119,24 @@ impl Pipeline {
         let most_commands = u32::try_from(tuning.batch_commands).unwrap_or(u32::MAX);
         let most_bytes = usize::try_from(tuning.batch_bytes).unwrap_or(usize::MAX);
         let pieces = command::pieces(commands, most_commands, most_bytes).ok_or(NotTaken::Malformed)?;
-        if self.waiting_bytes + commands.len() as u64 > tuning.queue_bytes {
+        if self.waiting_bytes + commands.len() as u64 > tuning.queue_bytes || self.is_backed_up() {
             return Err(NotTaken::Busy { retry_ms: tuning.busy_retry_ms });
         }
         let mut first = true;
         for (commands, count) in pieces {
             self.waiting_bytes += commands.len() as u64;
-            self.waiting.push_back(Waiting { from, tag, first, commands, count });
+            self.waiting.push_back(Waiting { from, tag, first, commands, count, since: self.resend_round });
             first = false;
         }
         Ok(())
+    }
+
+    /// Whether what waits would take more than two resend rounds at the pace of the last one: clients ask again for what isn't answered, and
+    /// a queue of what was asked for twice grows by itself. Only once something has waited for a whole round, so that a burst is no reason;
+    /// and not while nothing gets a slot, which isn't for want of speed.
+    fn is_backed_up(&self) -> bool {
+        let waited = self.waiting.front().is_some_and(|first| first.since + 2 <= self.resend_round);
+        waited && self.pace_bytes > 0 && self.waiting_bytes > 2 * self.pace_bytes
     }
 
     /// Opens slots while the window has room: first what is due, then batches of whatever waits. Returns what to send.
@@ -166,6 +181,7 @@ impl Pipeline {
                 break;
             }
             self.waiting_bytes -= waiting.commands.len() as u64;
+            self.opened_bytes += waiting.commands.len() as u64;
             batch.extend(self.waiting.pop_front().map(|waiting| waiting.commands));
         }
         (!batch.is_empty()).then(|| command::join(batch))
@@ -207,6 +223,7 @@ impl Pipeline {
             }
         }
         self.resend_round += 1;
+        self.pace_bytes = std::mem::take(&mut self.opened_bytes);
         again
     }
 

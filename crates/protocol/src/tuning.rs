@@ -58,7 +58,7 @@ tuning! {
     batch_commands = 256, 1;
     /// Bytes in one batch, at most (a larger single proposal still goes alone).
     batch_bytes = 1 << 20, 1;
-    /// Bytes of commands that wait at the leader; beyond it clients are told Busy.
+    /// Bytes of commands that wait at the leader; beyond it, or what it gives slots to in two of resend_ms, clients are told Busy.
     queue_bytes = 64 << 20, 1;
     /// Bytes of chosen values a leader keeps for acceptors and learners that are behind; beyond it clients are told Busy.
     retained_bytes = 256 << 20, 1;

@@ -127,6 +127,11 @@ impl<T> Calls<T> {
         self.calls.get_mut(usize::try_from(id.checked_sub(self.first)?).ok()?)?.as_mut()
     }
 
+    /// How many wait to be sent, first or again.
+    pub(crate) fn unsent(&self) -> usize {
+        self.fresh.len() + self.again.len()
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &Call<T>> {
         self.calls.iter().flatten()
     }

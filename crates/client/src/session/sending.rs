@@ -15,6 +15,8 @@ use super::{Life, Opening, Session};
 
 /// Bytes of commands in one proposal, at most (a larger command goes alone with those before it).
 const PROPOSE_BYTES: usize = wire::CAP_CLIENT / 4;
+/// Bytes of commands in one proposal to a leader that was busy a short time ago: what it refuses was sent and read in vain.
+const BUSY_PROPOSE_BYTES: usize = 64 << 10;
 /// Sequences in one Attach, at most, so that it fits a frame; the calls beyond are answered when they are sent again.
 const PENDING: usize = wire::CAP_CLIENT / 16;
 
@@ -53,6 +55,8 @@ impl<T> Session<T> {
     fn propose_calls(&mut self, to: NodeId, session: SessionId, now: Duration) {
         let mut batch = BatchBuilder::default();
         let (mut carried, mut attempts) = (Vec::new(), 0);
+        let busy = self.leader.is_busy();
+        let most_bytes = if busy { BUSY_PROPOSE_BYTES } else { PROPOSE_BYTES };
         while let Some(id) = self.calls.next_ready() {
             if let Some(command) = self.calls.command(id, session) {
                 batch.push(&command);
@@ -63,12 +67,18 @@ impl<T> Session<T> {
                 attempts = attempts.max(call.attempts);
             }
             carried.push(id);
-            if batch.len() >= PROPOSE_BYTES {
+            if batch.len() >= most_bytes {
                 self.launch(to, batch.finish().0, std::mem::take(&mut carried), attempts, now);
+                if busy {
+                    break;
+                }
             }
         }
         if !batch.is_empty() {
             self.launch(to, batch.finish().0, carried, attempts, now);
+        }
+        if busy {
+            self.leader.pace(now);
         }
         self.renew_at = now + self.renew_every;
     }

@@ -68,6 +68,31 @@ fn it_is_busy_over_its_limit_and_refuses_what_is_malformed() {
 }
 
 #[test]
+fn it_is_busy_when_what_waits_would_take_more_than_two_resend_rounds() {
+    let (mut world, ballot) = World::leading();
+    let mut tag = 0;
+    let mut offer = |world: &mut World| {
+        tag += 1;
+        refusals(&world.message(C7, propose(tag, 1))).len()
+    };
+    let choose = |world: &mut World, slots: &[u64]| {
+        [1, 2].into_iter().for_each(|id| drop(world.message(acceptor(id), accepted(ballot, slots, 0))));
+    };
+    // Two slots take a command each, the rest waits; nothing has waited long, and then nothing gets a slot: no reason.
+    (0..40).for_each(|_| assert_eq!(offer(&mut world), 0));
+    (0..3).for_each(|_| drop(world.timer(Timer::Resend)));
+    assert_eq!(offer(&mut world), 0);
+    // A slot of four commands in a round, while far more than eight wait.
+    choose(&mut world, &[1]);
+    world.timer(Timer::Resend);
+    assert_eq!(offer(&mut world), 1);
+    // At a pace of sixteen in a round, what waits is soon through.
+    (2..=5).for_each(|slot| choose(&mut world, &[slot]));
+    world.timer(Timer::Resend);
+    assert_eq!(offer(&mut world), 0);
+}
+
+#[test]
 fn what_waits_is_refused_when_it_steps_down_and_what_is_in_flight_is_not() {
     let (mut world, ballot) = World::leading();
     (1..=4).for_each(|tag| drop(world.message(C7, propose(tag, 1))));
