@@ -73,7 +73,7 @@ tuning! {
     /// Bytes of chosen values a learner buffers above a gap.
     learner_buffer_bytes = 64 << 20, 1;
     /// Bytes of applied values a learner keeps for its peers.
-    learner_tail_bytes = 64 << 20, 1;
+    learner_tail_bytes = 32 << 20, 1;
     /// Bytes of applied values after which a learner makes a checkpoint; each slot counts as its value rounded up to 4 KiB.
     checkpoint_bytes = 256 << 20, 1;
     /// Milliseconds without a request after which a learner drops the snapshot it gives to others.
@@ -103,7 +103,7 @@ tuning! {
     /// Bytes of one journal segment.
     segment_bytes = 16 << 20, 1 << 16;
     /// Bytes of values an acceptor keeps in memory; older ones are read from its journal.
-    acceptor_cache_bytes = 64 << 20, 1;
+    acceptor_cache_bytes = 16 << 20, 1;
     /// Milliseconds of quiet after which an acceptor seals its journal.
     seal_ms = 200, 1;
 }
