@@ -9,10 +9,15 @@ use clap::{Parser, ValueEnum};
 use synod_bench::etcd::Etcd;
 use synod_bench::join::{self, Join};
 use synod_bench::load::{self, Service};
-use synod_bench::process::{Part, Started, Usage, disk_written_bytes};
+use synod_bench::process::{DiskUsage, Part, Started, Usage};
 use synod_bench::result::{Outcome, ratios};
 use synod_bench::shape::{Calls, Case, Shape};
 use synod_bench::synod::Synod;
+
+/// Seconds of a round.
+const SECONDS: u64 = 5;
+/// Seconds of a phase of a join: more than learners need from one checkpoint to the next.
+const JOIN_SECONDS: u64 = 30;
 
 /// Measures a Synod cluster on this host: speed, latency, and what a call costs
 #[derive(Debug, Parser)]
@@ -39,9 +44,9 @@ struct Flags {
     /// Sessions or connections that the callers share [default: one for each 64 callers, at least 4]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     sessions: Option<u32>,
-    /// Measured seconds of a round
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    seconds: u64,
+    /// Measured seconds of a round [default: 5; with --join 30 for each phase that has no end of its own]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
     /// Seconds before them that aren't measured
     #[arg(long, default_value_t = 1)]
     warm_up_seconds: u64,
@@ -54,6 +59,9 @@ struct Flags {
     /// Instead: how long a learner with --keys keys takes to serve again, and what it costs puts when one joins with an empty directory
     #[arg(long, conflicts_with_all = ["against", "json", "cases", "rounds"])]
     join: bool,
+    /// With --join: fail when the rate of puts falls by more percent than that while a learner joins, or after
+    #[arg(long, value_name = "PERCENT", requires = "join", value_parser = clap::value_parser!(u8).range(0..=100))]
+    most_dip: Option<u8>,
     /// One JSON object a case on standard output, and nothing else there
     #[arg(long)]
     json: bool,
@@ -93,8 +101,9 @@ async fn run(flags: &Flags) -> Result<()> {
         for case in cases(flags) {
             let folder = data_dir.join(format!("bench-{}-join", std::process::id()));
             let Case { shape, keys, value_bytes, in_flight, .. } = case;
-            let window = Duration::from_secs(flags.seconds);
-            let join = Join { shape, keys, value_bytes, in_flight, sessions: sessions(flags, case), window };
+            let window = Duration::from_secs(flags.seconds.unwrap_or(JOIN_SECONDS));
+            let (sessions, most_dip_percent) = (sessions(flags, case), flags.most_dip);
+            let join = Join { shape, keys, value_bytes, in_flight, sessions, window, most_dip_percent };
             cleared(join::run(&join, &bin_dir, &folder).await, &folder)?;
         }
         return Ok(());
@@ -202,14 +211,14 @@ async fn measure(
             let sum: &mut Usage = all.entry(part).or_default();
             *sum = sum.plus(Usage::of(pid));
         }
-        (all, disk_written_bytes(folder))
+        (all, DiskUsage::of(folder).map(|disk| disk.written_bytes))
     };
     let (mut before, mut after) = ((BTreeMap::new(), None), (BTreeMap::new(), None));
     let measured = load::run(
         services,
         &case,
         Duration::from_secs(flags.warm_up_seconds),
-        Duration::from_secs(flags.seconds),
+        Duration::from_secs(flags.seconds.unwrap_or(SECONDS)),
         (|| before = look(), || after = look()),
     )
     .await?;
