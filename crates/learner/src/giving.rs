@@ -198,7 +198,7 @@ impl<S: Storage> Learner<S> {
 
     /// The slot above which acceptors are to keep the log for a transfer.
     pub(crate) fn pinned(&self) -> Option<Slot> {
-        let followed = self.giving.following.lowest();
+        let followed = self.giving.following.lowest().filter(|_| !synod_planted::is(Bug::FollowerUnpinned));
         let lowest = self.giving.slot().into_iter().chain(followed).min();
         lowest.filter(|_| !synod_planted::is(Bug::PinIgnored))
     }

@@ -1,6 +1,6 @@
 //! Checkpoints on a thread of their own, while the role goes on: takes an image when one is due, and tells the role what came of it.
 //!
-//! It is written at a rate that leaves the rest to clients ([`Throttle`]). One checkpoint at a time; the thread ends with the process. A failure other than a full disk is handed to the run loop, which ends the process (S3).
+//! It is written at a rate that leaves the rest to clients ([`Rate`]). One checkpoint at a time; the thread ends with the process. A failure other than a full disk is handed to the run loop, which ends the process (S3).
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use synod_learner::Learner;
 use synod_protocol::{ClusterId, Slot};
 use synod_store::{Image, Snapshot, Storage};
 
-use super::throttle::{Rate, Throttle};
+use super::throttle::Rate;
 
 /// How long a stop waits for a checkpoint under way, and for a last one: the next start then has less to learn. What isn't done by then is left.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(3);
@@ -38,12 +38,8 @@ pub(crate) trait Keep: Send + 'static {
     /// Where a state lies that was built of a peer's snapshot.
     type Place: Send;
 
-    /// Makes a checkpoint durable, at the throttle's rate; blocks.
-    fn keep(
-        &mut self,
-        job: Job<Self::Snapshot, Self::Place>,
-        throttle: &mut Throttle,
-    ) -> Result<Slot, Failed>;
+    /// Makes a checkpoint durable, at that rate; blocks.
+    fn keep(&mut self, job: Job<Self::Snapshot, Self::Place>, rate: &Rate) -> Result<Slot, Failed>;
 
     /// Whatever an engine does with what it has written, when a checkpoint has been told of; blocks, and fails for good only.
     fn tidy(&mut self) -> Result<(), String> {
@@ -79,7 +75,7 @@ impl<K: Keep, E> Background<K, E> {
         let throttled = rate.clone();
         std::thread::Builder::new().name("checkpoints".into()).spawn(move || {
             while let Ok(job) = inbox.recv() {
-                let kept = keep.keep(job, &mut Throttle::new(throttled.clone()));
+                let kept = keep.keep(job, &throttled);
                 let told = outbox.send(kept).is_ok();
                 let failed = keep.tidy().is_err_and(|why| outbox.send(Err(Failed::Fatal(why))).is_ok());
                 if failed || !told {
