@@ -1,9 +1,13 @@
 //! What it takes until a learner serves again, and what it costs the others when one joins: with many keys, under load.
 //!
-//! One learner is killed and started again with its checkpoints; then its directory is removed, and it is started anew while puts go
-//! on: they are counted before, while it fetches the state and what came meanwhile, and after. Absent on purpose: a verdict; the figures are printed.
+//! One learner is killed and started again with its checkpoints. Then puts go on without end: with all learners level; with that one killed
+//! and its directory removed; while it, started anew, fetches the state, and what came meanwhile; until its first checkpoint is
+//! synced; and after. For each of these phases the rate, its slowest stretch, and what processors and disk did are printed. Absent on purpose: any
+//! load but puts.
 
-use std::cell::Cell;
+mod phase;
+
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,15 +19,19 @@ use synod_client::ask;
 use synod_protocol::LearnerId;
 use synod_protocol::message::{LearnerStatus, Status};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 
 use crate::load::{self, Service};
 use crate::process::Part;
 use crate::shape::Shape;
 use crate::synod::Synod;
 
+use phase::{Look, Phase};
+
 /// Between two questions to a learner.
 const POLL: Duration = Duration::from_millis(20);
+/// The same, while puts are counted.
+const SELDOM: Duration = Duration::from_millis(100);
 /// How long a learner may take to answer one.
 const ANSWER: Duration = Duration::from_secs(1);
 /// How long anything may take.
@@ -44,14 +52,16 @@ pub struct Join {
     pub in_flight: usize,
     /// Sessions that share them.
     pub sessions: usize,
-    /// How long is measured before and after.
+    /// How long is measured where nothing else tells: before and after.
     pub window: Duration,
+    /// By how many percent the rate may fall; any, if absent.
+    pub most_dip_percent: Option<u8>,
 }
 
 /// Runs it in a new cluster with its data in `folder`, and prints what was seen.
 ///
 /// # Errors
-/// When the cluster can't be started, a put fails, or a learner doesn't come back.
+/// When the cluster can't be started, a put fails, a learner doesn't come back, or the rate falls further than it may.
 pub async fn run(join: &Join, bin_dir: &Path, folder: &Path) -> Result<()> {
     ensure!(join.shape.learners > 1, "a learner joins another: name at least two with --learners");
     let mut synod = Synod::start(&join.shape, bin_dir, folder).await?;
@@ -89,40 +99,120 @@ async fn restart(synod: &mut Synod, join: &Join) -> Result<()> {
 }
 
 async fn joining(synod: &mut Synod, join: &Join, services: &[Service], folder: &Path) -> Result<()> {
+    let local = LocalSet::new();
+    let phases = local.run_until(async {
+        let load = Load::start(services, join);
+        let phases = phases(synod, join, &load, folder).await;
+        load.stop().await?;
+        phases
+    });
+    verdict(join, &phases.await?)
+}
+
+/// The learner is killed, loses its disk, and joins, while the load goes on.
+async fn phases(synod: &mut Synod, join: &Join, load: &Load, folder: &Path) -> Result<Vec<Phase>> {
     let (comes, stays) = learners(join);
+    sleep(Duration::from_secs(2)).await;
+    println!("{}", Phase::head());
+    let mut told = Told { comes, folder, load, begun: None, phases: Vec::new() };
+    told.begin(synod);
+    sleep(join.window).await;
+    told.end(synod, "all level");
+
     synod.stop(Part::Learner, comes.0.into())?;
     let directory = folder.join(format!("l{}", comes.0));
     std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
-    let local = LocalSet::new();
-    let load = local.run_until(async {
-        let load = Load::start(services, join);
-        sleep(Duration::from_secs(2)).await;
-        let before = load.rate(join.window).await;
-        let begun = (Instant::now(), load.acknowledged.get());
-        synod.start_again(Part::Learner, comes.0.into())?;
-        let status = loop {
-            let level = until(synod, stays, |_| true).await?.applied;
-            let status = until(synod, comes, |_| true).await?;
-            if status.applied.0 + LEVEL_SLOTS >= level.0 {
-                break status;
-            }
-            ensure!(begun.0.elapsed() < PATIENCE, "{comes} hasn't caught up in {PATIENCE:?}: {status:?}");
-            sleep(POLL).await;
-        };
-        let took = begun.0.elapsed();
-        let during = (load.acknowledged.get() - begun.1) as f64 / took.as_secs_f64();
-        let after = load.rate(join.window).await;
-        load.stop().await?;
-        println!("{comes} joined empty under load and caught up in {took:.1?}, {} keys", status.keys);
-        let percent = |rate: f64| 100.0 * rate / before;
-        println!(
-            "puts/s: before {before:.0}, while it caught up {during:.0} ({:.0} %), after {after:.0} ({:.0} %)",
-            percent(during),
-            percent(after)
+    told.begin(synod);
+    sleep(join.window).await;
+    told.end(synod, "one learner fewer");
+
+    synod.start_again(Part::Learner, comes.0.into())?;
+    told.begin(synod);
+    let started = Instant::now();
+    seldom(synod, comes, |status| status.applied.0 > 0 && status.transfer.is_none()).await?;
+    told.end(synod, "fetches the state");
+    loop {
+        let level = seldom(synod, stays, |_| true).await?.applied;
+        if seldom(synod, comes, |_| true).await?.applied.0 + LEVEL_SLOTS >= level.0 {
+            break;
+        }
+        ensure!(started.elapsed() < PATIENCE, "{comes} hasn't caught up in {PATIENCE:?}");
+        sleep(SELDOM).await;
+    }
+    told.end(synod, "fetches the log");
+    let took = started.elapsed();
+    seldom(synod, comes, |status| status.synced.0 > 0).await?;
+    told.end(synod, "first checkpoint");
+    let synced = started.elapsed();
+    sleep(join.window).await;
+    told.end(synod, "after");
+    println!(
+        "{comes} joined empty under load: level after {took:.1?}, its first checkpoint synced after {synced:.1?}"
+    );
+    Ok(told.phases)
+}
+
+/// The phases so far, told as they end.
+struct Told<'a> {
+    comes: LearnerId,
+    folder: &'a Path,
+    load: &'a Load,
+    /// Where the present one began: what was seen, and how many seconds of the load were over.
+    begun: Option<(Look, usize)>,
+    phases: Vec<Phase>,
+}
+
+impl Told<'_> {
+    fn look(&self, synod: &Synod) -> (Look, usize) {
+        let acknowledged = self.load.acknowledged.get();
+        (Look::at(synod, self.comes, self.folder, acknowledged), self.load.seconds.borrow().len())
+    }
+
+    fn begin(&mut self, synod: &Synod) {
+        self.begun = Some(self.look(synod));
+    }
+
+    /// Ends the present phase, and begins another.
+    fn end(&mut self, synod: &Synod, name: &'static str) {
+        let ended = self.look(synod);
+        if let Some((begun, from)) = self.begun.replace(self.look(synod)) {
+            let phase = Phase::between(name, &begun, &ended.0, &self.load.seconds.borrow()[from..ended.1]);
+            println!("{}", phase.row(self.phases.first().unwrap_or(&phase)));
+            self.phases.push(phase);
+        }
+    }
+}
+
+/// Fails when the rate fell further than it may in a phase of the join, or after it.
+fn verdict(join: &Join, phases: &[Phase]) -> Result<()> {
+    let (Some(before), Some(most)) = (phases.first(), join.most_dip_percent) else { return Ok(()) };
+    for phase in phases.iter().skip(2).filter(|phase| phase.is_long()) {
+        let dip = 100.0 - phase.percent_of(before);
+        ensure!(
+            dip <= f64::from(most),
+            "the rate of puts fell by {dip:.0} % in the phase '{}', where {most} % were allowed: nothing is wrong with the cluster, it was \
+             slow",
+            phase.name
         );
-        Ok(())
-    });
-    load.await
+    }
+    Ok(())
+}
+
+/// Asks a learner now and then until it answers something that will do.
+async fn seldom(
+    synod: &Synod,
+    learner: LearnerId,
+    will_do: impl Fn(&LearnerStatus) -> bool,
+) -> Result<LearnerStatus> {
+    let begun = Instant::now();
+    loop {
+        let status = until(synod, learner, |_| true).await?;
+        if will_do(&status) {
+            return Ok(status);
+        }
+        ensure!(begun.elapsed() < PATIENCE, "{learner} didn't come so far in {PATIENCE:?}: {status:?}");
+        sleep(SELDOM).await;
+    }
 }
 
 /// Asks a learner until it answers something that will do.
@@ -146,6 +236,8 @@ async fn until(
 /// Puts of random keys, without end.
 struct Load {
     acknowledged: Rc<Cell<u64>>,
+    /// What was acknowledged by each second, from the beginning.
+    seconds: Rc<RefCell<Vec<u64>>>,
     is_over: Rc<Cell<bool>>,
     callers: Vec<JoinHandle<Result<()>>>,
 }
@@ -167,15 +259,10 @@ impl Load {
                 Ok(())
             })
         };
-        let callers = (0..join.in_flight).map(caller).collect();
-        Load { acknowledged, is_over, callers }
-    }
-
-    /// Puts a second, over that time.
-    async fn rate(&self, window: Duration) -> f64 {
-        let (begun, before) = (Instant::now(), self.acknowledged.get());
-        sleep(window).await;
-        (self.acknowledged.get() - before) as f64 / begun.elapsed().as_secs_f64()
+        let mut callers: Vec<_> = (0..join.in_flight).map(caller).collect();
+        let seconds = Rc::new(RefCell::new(Vec::new()));
+        callers.push(spawn_local(count(Rc::clone(&acknowledged), Rc::clone(&seconds), Rc::clone(&is_over))));
+        Load { acknowledged, seconds, is_over, callers }
     }
 
     async fn stop(self) -> Result<()> {
@@ -185,4 +272,17 @@ impl Load {
         }
         Ok(())
     }
+}
+
+async fn count(
+    acknowledged: Rc<Cell<u64>>,
+    seconds: Rc<RefCell<Vec<u64>>>,
+    is_over: Rc<Cell<bool>>,
+) -> Result<()> {
+    let mut ticks = interval(Duration::from_secs(1));
+    while !is_over.get() {
+        ticks.tick().await;
+        seconds.borrow_mut().push(acknowledged.get());
+    }
+    Ok(())
 }

@@ -14,6 +14,11 @@ use synod_bench::rounds::{Rounds, cleared};
 use synod_bench::shape::{Calls, Case, Engine, Shape};
 use synod_bench::{gap, idle};
 
+/// Seconds of a round.
+const SECONDS: u64 = 5;
+/// Seconds of a phase of a join: more than learners need from one checkpoint to the next.
+const JOIN_SECONDS: u64 = 30;
+
 /// Measures a Synod cluster on this host: speed, latency, and what a call costs
 #[derive(Debug, Parser)]
 #[command(name = "synod-bench", version, after_help = AFTER)]
@@ -43,9 +48,9 @@ struct Flags {
     /// Sessions or connections that the callers share [default: one for each 64 callers, at least 4; 4 for --overload]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     sessions: Option<u32>,
-    /// Measured seconds of a round
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    seconds: u64,
+    /// Measured seconds of a round [default: 5; with --join 30 for each phase that has no end of its own]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
     /// Seconds before them that aren't measured
     #[arg(long, default_value_t = 1)]
     warm_up_seconds: u64,
@@ -82,6 +87,9 @@ struct Flags {
     /// Instead: how long nobody can put when the leader is killed, so many times
     #[arg(long, value_name = "KILLS", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["cases", "rounds"])]
     gap: Option<u32>,
+    /// With --join: fail when the rate of puts falls by more percent than that while a learner joins, or after
+    #[arg(long, value_name = "PERCENT", requires = "join", value_parser = clap::value_parser!(u8).range(0..=100))]
+    most_dip: Option<u8>,
     /// One JSON object a case on standard output, and nothing else there
     #[arg(long)]
     json: bool,
@@ -151,7 +159,7 @@ async fn run_rounds(flags: &Flags, bin_dir: PathBuf, data_dir: PathBuf) -> Resul
         let rounds = Rounds {
             sessions: sessions(flags, case),
             warm_up: Duration::from_secs(flags.warm_up_seconds),
-            duration: Duration::from_secs(flags.seconds),
+            duration: Duration::from_secs(flags.seconds.unwrap_or(SECONDS)),
             count: flags.rounds,
             against_etcd: flags.against == Some(Peer::Etcd),
             system_calls: flags.system_calls,
@@ -172,8 +180,9 @@ async fn run_rounds(flags: &Flags, bin_dir: PathBuf, data_dir: PathBuf) -> Resul
 async fn run_join(flags: &Flags, (bin_dir, folder): (&Path, PathBuf)) -> Result<()> {
     for case in cases(flags) {
         let Case { shape, keys, value_bytes, in_flight, .. } = case;
-        let window = Duration::from_secs(flags.seconds);
-        let join = Join { shape, keys, value_bytes, in_flight, sessions: sessions(flags, case), window };
+        let window = Duration::from_secs(flags.seconds.unwrap_or(JOIN_SECONDS));
+        let (sessions, most_dip_percent) = (sessions(flags, case), flags.most_dip);
+        let join = Join { shape, keys, value_bytes, in_flight, sessions, window, most_dip_percent };
         cleared(join::run(&join, bin_dir, &folder).await, &folder)?;
     }
     Ok(())
@@ -192,7 +201,7 @@ async fn run_growth(
             idle_sessions: flags.idle_sessions as usize,
             age: Duration::from_secs(60 * flags.minutes),
             warm_up: Duration::from_secs(flags.warm_up_seconds),
-            window: Duration::from_secs(flags.seconds),
+            window: Duration::from_secs(flags.seconds.unwrap_or(SECONDS)),
             rounds: flags.rounds,
         };
         for condition in conditions {
@@ -209,7 +218,7 @@ async fn run_overload(flags: &Flags, factors: &[f64], (bin_dir, folder): (&Path,
             case,
             sessions: sessions(flags, case),
             factors: factors.to_vec(),
-            duration: Duration::from_secs(flags.seconds),
+            duration: Duration::from_secs(flags.seconds.unwrap_or(SECONDS)),
             deadline: Duration::from_millis(flags.deadline_ms),
         };
         let tell = |offered: &overload::Offered| tell(flags, offered, offered.row());

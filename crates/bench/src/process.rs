@@ -153,14 +153,25 @@ fn waits(pid: u32) -> u64 {
         .sum()
 }
 
-/// Bytes that were ever written to the disk that holds `path`, by anybody; nothing if the kernel doesn't tell. (What it tells of one
-/// process counts whole pages in memory, many times what reaches the disk.)
-pub fn disk_written_bytes(path: &Path) -> Option<u64> {
-    let device = rustix::fs::stat(path).ok()?.st_dev;
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let stat = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
-    let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
-    Some(sectors * 512)
+/// What a disk has ever been asked for, by anybody. (What the kernel tells of one process counts whole pages in memory, many times what
+/// reaches the disk.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+}
+
+impl DiskUsage {
+    /// Of the disk that holds `path`; nothing if the kernel doesn't tell.
+    pub fn of(path: &Path) -> Option<DiskUsage> {
+        let device = rustix::fs::stat(path).ok()?.st_dev;
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let stat = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+        let sectors = |at: usize| stat.split_whitespace().nth(at)?.parse::<u64>().ok();
+        Some(DiskUsage { read_bytes: sectors(2)? * 512, written_bytes: sectors(6)? * 512 })
+    }
 }
 
 /// `count` free ports on the loopback; they are free when asked for, and taken soon after.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::calls::{Counted, Counter};
 use crate::etcd::Etcd;
 use crate::load::{self, Service};
-use crate::process::{Part, Started, Usage, disk_written_bytes};
+use crate::process::{DiskUsage, Part, Started, Usage};
 use crate::result::Outcome;
 use crate::shape::{Calls, Case};
 use crate::synod::Synod;
@@ -107,7 +107,7 @@ impl Rounds {
         let counter = if counting { Some(Counter::start(&pids, folder).await?) } else { None };
         let warm_up = if counting { Duration::ZERO } else { self.warm_up };
         let (mut before, mut after) = ((BTreeMap::new(), None), (BTreeMap::new(), None));
-        let look = || (used(processes), disk_written_bytes(folder));
+        let look = || (used(processes), DiskUsage::of(folder).map(|disk| disk.written_bytes));
         let looks = (|| before = look(), || after = look());
         let measured = load::run(services, &case, warm_up, self.duration, looks).await?;
         let counted = counter.map_or(Ok(Counted::default()), Counter::stop)?;

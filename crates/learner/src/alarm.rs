@@ -75,6 +75,9 @@ impl<S: Storage> Learner<S> {
         let Chains { mut told, mut asked } = chains;
         told.truncate(MOST);
         asked.truncate(MOST);
+        if let Some(applied) = told.iter().map(|(slot, _)| *slot).max() {
+            self.giving.following.note_progress(from, applied, self.log.tail_first());
+        }
         let moved = !synod_planted::is(Bug::DivergenceIgnored)
             && self.alarm.comparison.take(from, &told, &self.history);
         let told: Vec<_> = asked.iter().filter_map(|slot| Some((*slot, self.history.at(*slot)?))).collect();

@@ -77,6 +77,14 @@ impl<S: Storage> Learner<S> {
         self.machine.applied() > synced && writing.is_none() && !is_waiting && !self.alarm.is_in_doubt()
     }
 
+    /// Bytes in a second that should be written of a checkpoint that is under way: a quarter more for each quarter of `checkpoint_bytes` that the log is
+    /// ahead by, once another one is due. The log that acceptors keep meanwhile so grows with the square root of the state's size.
+    pub fn checkpoint_bytes_per_s(&self) -> u64 {
+        let tuning = &self.config.tuning;
+        let ahead = self.checkpoints.since_bytes / (tuning.checkpoint_bytes / 4).max(1);
+        tuning.checkpoint_bytes_per_s.saturating_mul(4 + ahead.saturating_sub(4)) / 4
+    }
+
     /// The image of a checkpoint, to be made durable; then tell [`Learner::on_checkpointed`] or [`Learner::on_no_room`].
     pub fn checkpoint(&mut self) -> Image<S::Snapshot> {
         let slot = self.machine.applied();

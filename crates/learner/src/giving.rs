@@ -2,8 +2,9 @@
 //!
 //! One image of the state is kept while anybody asks for it; it costs next to nothing to take and doesn't hinder applying. Meanwhile the slots above it are
 //! pinned: acceptors keep the log that whoever fetches the snapshot will need next (S11; Consul's #9609 is what happens otherwise). The
-//! image goes when nobody asked for a while, or when more was applied since than the budget: a transfer that is slower than the log starts over with
-//! a newer one. Absent on purpose: any memory of who asks; whoever asks keeps its own place.
+//! image goes when nobody asked for a while, or when more was applied since than the budget and what was given together: a transfer that is slower than the
+//! log starts over with a newer one, and one that isn't never has to. Peers that were given all of it are followed while they fetch the log
+//! ([`Following`]). Absent on purpose: any memory of where whoever asks has come; it keeps its own place.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -16,10 +17,15 @@ use synod_protocol::{NodeId, Slot, wire};
 use synod_store::{Cursor, Image, Storage};
 use tracing::{info, warn};
 
+use crate::following::Following;
 use crate::{Learner, Out, Timer};
 
 /// The image that is being given to others, if one is.
-pub(crate) struct Giving<S: Storage>(Option<Given<S>>);
+pub(crate) struct Giving<S: Storage> {
+    given: Option<Given<S>>,
+    /// Who fetches the log after it.
+    pub(crate) following: Following,
+}
 
 struct Given<S: Storage> {
     image: Image<S::Snapshot>,
@@ -27,41 +33,61 @@ struct Given<S: Storage> {
     asked: bool,
     /// Bytes applied since.
     since_bytes: u64,
+    /// Up to where somebody was given it, and how many bytes that is.
+    furthest: Cursor,
+    given_bytes: u64,
 }
 
+/// What tells one from another: an image is known by its slot and chain.
+type Identity = (Slot, u64, bool, u64, u64);
+
 impl<S: Storage> Given<S> {
-    /// An image is known by its slot and chain.
-    fn identity(&self) -> (Slot, u64, bool, u64) {
-        (self.image.applied(), self.image.chain(), self.asked, self.since_bytes)
+    fn identity(&self) -> Identity {
+        (self.image.applied(), self.image.chain(), self.asked, self.since_bytes, self.given_bytes)
+    }
+
+    /// A part was given that ends before `next`. Given again it counts once: nobody keeps the log by asking in circles.
+    fn note_given(&mut self, next: &Cursor, bytes: u64) {
+        if *next > self.furthest {
+            self.furthest = next.clone();
+            self.given_bytes += bytes;
+        }
+    }
+
+    /// Bytes that may be applied until it is dropped.
+    fn budget_bytes(&self, pin_bytes: u64) -> u64 {
+        pin_bytes.saturating_add(self.given_bytes)
     }
 }
 
 impl<S: Storage> Giving<S> {
-    fn identity(&self) -> Option<(Slot, u64, bool, u64)> {
-        self.0.as_ref().map(Given::identity)
+    fn identity(&self) -> (Option<Identity>, &Following) {
+        (self.given.as_ref().map(Given::identity), &self.following)
     }
 
     /// The slot whose image is kept.
     pub(crate) fn slot(&self) -> Option<Slot> {
-        self.0.as_ref().map(|given| given.image.applied())
+        self.given.as_ref().map(|given| given.image.applied())
     }
 
     /// Drops the image.
     pub(crate) fn drop_image(&mut self) {
-        self.0 = None;
+        self.given = None;
     }
 
     /// A slot was applied.
-    pub(crate) fn note_applied(&mut self, value_bytes: u64, budget_bytes: u64) {
-        if let Some(given) = &mut self.0 {
+    pub(crate) fn note_applied(&mut self, value_bytes: u64, pin_bytes: u64) {
+        self.following.note_applied(value_bytes);
+        if let Some(given) = &mut self.given {
             given.since_bytes += value_bytes;
+            let budget_bytes = given.budget_bytes(pin_bytes);
             if given.since_bytes > budget_bytes {
                 warn!(
                     slot = %given.image.applied(),
                     budget_bytes,
                     "the log grew over pin_bytes while a snapshot was being fetched: drops the snapshot; whoever fetches it starts over"
                 );
-                self.0 = None;
+                self.given = None;
             }
         }
     }
@@ -69,7 +95,7 @@ impl<S: Storage> Giving<S> {
 
 impl<S: Storage> Default for Giving<S> {
     fn default() -> Self {
-        Giving(None)
+        Giving { given: None, following: Following::default() }
     }
 }
 
@@ -79,8 +105,10 @@ impl<S: Storage> Clone for Giving<S> {
             image: given.image.clone(),
             asked: given.asked,
             since_bytes: given.since_bytes,
+            furthest: given.furthest.clone(),
+            given_bytes: given.given_bytes,
         };
-        Giving(self.0.as_ref().map(clone))
+        Giving { given: self.given.as_ref().map(clone), following: self.following.clone() }
     }
 }
 
@@ -119,7 +147,7 @@ impl<S: Storage> Learner<S> {
         if slot.is_none() && start {
             self.take_image(least, effects);
         }
-        let kept = self.giving.0.as_mut().filter(|given| {
+        let kept = self.giving.given.as_mut().filter(|given| {
             let applied = given.image.applied();
             slot.map_or(start && applied >= least, |slot| slot == applied)
         });
@@ -131,6 +159,14 @@ impl<S: Storage> Learner<S> {
         given.asked = true;
         let chunk = given.image.chunk(&place, self.config.tuning.chunk_bytes);
         let (slot, bytes) = (given.image.applied(), chunk.bytes);
+        match (&chunk.next, from) {
+            (Some(next), _) => given.note_given(next, bytes.len() as u64),
+            (None, NodeId::Learner(peer)) => {
+                let budget_bytes = given.budget_bytes(self.config.tuning.pin_bytes);
+                self.giving.following.begin(peer, slot, given.since_bytes, budget_bytes);
+            }
+            (None, NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Client(_)) => {}
+        }
         let next = chunk.next.map(|next| wire::encode_place(&next));
         let checksum = SnapshotChunk::checksum(slot, &cursor, &bytes, next.as_deref());
         answer_chunk(from, SnapshotChunk { slot, cursor, bytes, next, checksum }, effects);
@@ -145,12 +181,13 @@ impl<S: Storage> Learner<S> {
         }
         info!(slot = %self.machine.applied(), "keeps a snapshot for whoever fetches it");
         let image = self.machine.image();
-        self.giving.0 = Some(Given { image, asked: true, since_bytes: 0 });
+        let (furthest, given_bytes) = (Cursor::start(), 0);
+        self.giving.given = Some(Given { image, asked: true, since_bytes: 0, furthest, given_bytes });
         effects.set_timer(Timer::Give, Delay::exactly(self.config.tuning.snapshot_keep_ms));
     }
 
     pub(crate) fn on_give_timer(&mut self, effects: &mut Out) {
-        let Some(given) = &mut self.giving.0 else { return };
+        let Some(given) = &mut self.giving.given else { return };
         if std::mem::take(&mut given.asked) {
             effects.set_timer(Timer::Give, Delay::exactly(self.config.tuning.snapshot_keep_ms));
         } else {
@@ -161,7 +198,9 @@ impl<S: Storage> Learner<S> {
 
     /// The slot above which acceptors are to keep the log for a transfer.
     pub(crate) fn pinned(&self) -> Option<Slot> {
-        self.giving.slot().filter(|_| !synod_planted::is(Bug::PinIgnored))
+        let followed = self.giving.following.lowest().filter(|_| !synod_planted::is(Bug::FollowerUnpinned));
+        let lowest = self.giving.slot().into_iter().chain(followed).min();
+        lowest.filter(|_| !synod_planted::is(Bug::PinIgnored))
     }
 }
 

@@ -28,6 +28,7 @@ impl<S: Storage> Learner<S> {
         self.log.skip_to(slot.next());
         self.checkpoints.note_installed();
         self.giving.drop_image();
+        self.giving.following.clear();
         if !synod_planted::is(Bug::HistoryOfOlderState) {
             self.history = History::of(slot, self.machine.chain());
             self.alarm.reset();

@@ -242,6 +242,11 @@ impl<D: Disk> Keeper<D> {
         Ok(())
     }
 
+    /// Bytes that a step writes, about.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.options.chunk_bytes
+    }
+
     /// The disk, to look at.
     pub fn disk(&self) -> &D {
         &self.disk

@@ -30,6 +30,9 @@ impl<S: Storage> Learner<S> {
         } else if ballot < self.leader {
             self.ignore_deposed_leader(from, ballot);
         }
+        if let Some(pace) = &mut self.receiving.pace {
+            pace.note_streamed(first, &values);
+        }
         self.log.note_known(prefix);
         self.learn(from.into(), first, values, effects)
     }
@@ -46,10 +49,11 @@ impl<S: Storage> Learner<S> {
         let awaited = self.catch_up.answered(from, first);
         self.log.note_known(held);
         let before = self.log.next();
+        let bytes = values.iter().map(|value| value.len() as u64).sum();
         self.learn(from, first, values, effects)?;
         let moved = self.log.next() > before;
         match (awaited, moved) {
-            (true, true) => self.fetch(effects),
+            (true, true) => self.go_on(bytes, effects),
             // It has nothing for us; the timer asks the next.
             (true, false) => {
                 self.catch_up.turn();
@@ -166,6 +170,9 @@ impl<S: Storage> Learner<S> {
 
     /// Starts to watch a gap that no timer watches.
     pub(crate) fn watch_gap(&mut self, effects: &mut Out) {
+        if self.log.gap().is_none() && !self.receiving.is_under_way() {
+            self.receiving.pace = None;
+        }
         if self.log.gap().is_some() && !self.catch_up.is_watching() {
             self.catch_up.watch(self.log.next());
             effects.set_timer(Timer::CatchUp, Delay::exactly(self.config.tuning.catch_up_ms));
@@ -173,13 +180,13 @@ impl<S: Storage> Learner<S> {
     }
 
     pub(crate) fn on_catch_up_timer(&mut self, effects: &mut Out) {
-        if self.catch_up.is_stuck(self.log.next()) {
+        if self.catch_up.is_stuck(self.log.next()) && !self.receiving.is_pausing() {
             self.fetch(effects);
         }
     }
 
     /// Asks for the lowest gap, if there is one and somebody to ask.
-    fn fetch(&mut self, effects: &mut Out) {
+    pub(crate) fn fetch(&mut self, effects: &mut Out) {
         let Some(gap) = self.log.gap().filter(|_| !self.receiving.is_under_way()) else { return };
         let Some(source) = self.catch_up.ask(gap.first, &self.linked) else { return };
         debug!(%source, slots = %gap, "fetches what it missed");

@@ -15,6 +15,7 @@ mod chains;
 mod checkpoint;
 mod checkpoints;
 mod expiry;
+mod following;
 mod forward;
 mod giving;
 mod installing;
@@ -22,6 +23,7 @@ pub mod keeper;
 mod learning;
 mod log;
 mod outgoing;
+mod pace;
 mod reads;
 mod receiving;
 mod serving;
@@ -109,6 +111,8 @@ pub enum Timer {
     Compare,
     /// A part of a snapshot may have got lost.
     Transfer,
+    /// A pause before the next part of a state, or of the log after it, is over.
+    Pace,
     /// Nobody may be fetching our snapshot any more.
     Give,
     /// A checkpoint that found no room may be tried again.
@@ -319,6 +323,7 @@ impl<S: Storage> Role for Learner<S> {
             Timer::Sweep => self.on_sweep_timer(effects),
             Timer::Compare => self.on_compare_timer(effects),
             Timer::Transfer => self.on_transfer_timer(effects),
+            Timer::Pace => self.on_pace_timer(effects),
             Timer::Give => self.on_give_timer(effects),
             Timer::Room => self.on_room_timer(),
         }
@@ -328,7 +333,11 @@ impl<S: Storage> Role for Learner<S> {
         match (peer, up) {
             (NodeId::Client(_), true) => {}
             (NodeId::Client(client), false) => self.on_client_gone(client),
-            (NodeId::Acceptor(_) | NodeId::Proposer(_) | NodeId::Learner(_), false) => {
+            (NodeId::Learner(learner), false) => {
+                self.linked.remove(&peer);
+                self.giving.following.forget(learner);
+            }
+            (NodeId::Acceptor(_) | NodeId::Proposer(_), false) => {
                 self.linked.remove(&peer);
             }
             (NodeId::Acceptor(acceptor), true) => {

@@ -139,7 +139,8 @@ impl Log {
         Fetched { first: fetch.first, values, held: self.next.previous(), floor }
     }
 
-    fn tail_first(&self) -> Slot {
+    /// The first slot of the tail; the next one to be applied if that is empty.
+    pub(crate) fn tail_first(&self) -> Slot {
         Slot(self.next.0 - self.tail.len() as u64)
     }
 

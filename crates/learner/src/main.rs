@@ -6,6 +6,7 @@ mod commands {
     pub(crate) mod disk;
     pub(crate) mod memory;
     pub(crate) mod store;
+    pub(crate) mod throttle;
 }
 
 use std::path::PathBuf;

@@ -18,6 +18,7 @@ use synod_store::{Builder, Storage};
 use tracing::{debug, error, info, warn};
 
 use crate::giving::START;
+use crate::pace::Pace;
 use crate::{Learner, Out, Timer};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,8 @@ pub(crate) struct Receiving<S> {
     /// An empty storage, for the state that is to come.
     storage: Option<S>,
     under_way: Option<UnderWay<S>>,
+    /// How quickly it goes on: during a transfer, and after one until it has caught up with the log.
+    pub(crate) pace: Option<Pace>,
     /// How many states were installed.
     pub(crate) installed: u64,
 }
@@ -76,12 +79,17 @@ impl<S> UnderWay<S> {
 
 impl<S: Storage> Receiving<S> {
     pub(crate) fn new(storage: Option<S>) -> Receiving<S> {
-        Receiving { lacking: BTreeMap::new(), storage, under_way: None, installed: 0 }
+        Receiving { lacking: BTreeMap::new(), storage, under_way: None, pace: None, installed: 0 }
     }
 
     /// Whether chunks are on their way: the log need not be asked for what comes with them.
     pub(crate) fn is_under_way(&self) -> bool {
         self.under_way.as_ref().is_some_and(|under_way| under_way.from.is_some())
+    }
+
+    /// Whether it waits before it asks for more.
+    pub(crate) fn is_pausing(&self) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.is_pausing)
     }
 
     pub(crate) fn status(&self) -> Option<Transfer> {
@@ -126,6 +134,7 @@ impl<S: Storage> Learner<S> {
         if let (true, Some(floor), None) = (all, lowest, &self.receiving.under_way) {
             info!(%next, %floor, "nobody's log has its next slot any more: fetches a snapshot of a peer");
             self.receiving.under_way = Some(UnderWay::new(floor.previous()));
+            self.receiving.pace = Some(Pace::of_state(self.log.known()));
             self.fetch_snapshot(effects);
             self.set_transfer_timer(effects);
         }
@@ -139,7 +148,7 @@ impl<S: Storage> Learner<S> {
         let is_needed = under_way.building.as_ref().is_some_and(|(slot, _)| applied < *slot);
         if !is_needed && !synod_planted::is(Bug::SnapshotOverNewer) {
             info!(%applied, "somebody's log goes on, as far as a snapshot that has begun to come: needs none");
-            self.receiving.under_way = None;
+            (self.receiving.under_way, self.receiving.pace) = (None, None);
         }
     }
 
@@ -149,6 +158,9 @@ impl<S: Storage> Learner<S> {
 
     /// Asks for the next chunk, or has somebody else asked.
     pub(crate) fn on_transfer_timer(&mut self, effects: &mut Out) {
+        if self.receiving.is_pausing() {
+            return self.set_transfer_timer(effects);
+        }
         let Some(under_way) = &mut self.receiving.under_way else { return };
         let was_asked = under_way.was_asked;
         if !std::mem::take(&mut under_way.has_moved) {
@@ -249,7 +261,7 @@ impl<S: Storage> Learner<S> {
         if let Some(next) = chunk.next {
             under_way.cursor = next;
             under_way.building = Some((slot, builder));
-            return self.fetch_snapshot(effects);
+            return self.go_on(chunk.bytes.len() as u64, effects);
         }
         let bytes = under_way.bytes;
         match builder.finish() {
@@ -268,6 +280,25 @@ impl<S: Storage> Learner<S> {
         }
     }
 
+    /// A part came: asks for the next one, at once or after a pause.
+    pub(crate) fn go_on(&mut self, bytes: u64, effects: &mut Out) {
+        let pace = self.receiving.pace.as_mut();
+        match pace.and_then(|pace| pace.pause_ms(bytes, &self.config.tuning)) {
+            Some(pause_ms) => effects.set_timer(Timer::Pace, Delay::exactly(pause_ms)),
+            None if self.receiving.under_way.is_some() => self.fetch_snapshot(effects),
+            None => self.fetch(effects),
+        }
+    }
+
+    pub(crate) fn on_pace_timer(&mut self, effects: &mut Out) {
+        let pausing = self.receiving.pace.as_mut().map(|pace| std::mem::take(&mut pace.is_pausing));
+        match (pausing, &self.receiving.under_way) {
+            (Some(true), Some(_)) => self.fetch_snapshot(effects),
+            (Some(true), None) => self.fetch(effects),
+            (Some(false) | None, _) => {}
+        }
+    }
+
     /// What `from` gives can't be used, and neither can what was built of it.
     fn refuse_snapshot(&mut self, from: LearnerId) {
         if let Some(under_way) = &mut self.receiving.under_way {
@@ -276,10 +307,11 @@ impl<S: Storage> Learner<S> {
         }
     }
 
-    /// The transfer is over.
+    /// The transfer is over; the log above the state is fetched at a pace too.
     pub(crate) fn end_transfer(&mut self) {
         self.receiving.lacking.clear();
         self.receiving.under_way = None;
+        self.receiving.pace = Some(Pace::of_log(self.log.known()));
     }
 }
 

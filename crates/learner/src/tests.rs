@@ -3,6 +3,7 @@
 mod checkpoints;
 mod clients;
 mod divergence;
+mod joining;
 mod learning;
 mod misdirected;
 mod reads;

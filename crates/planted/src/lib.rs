@@ -159,6 +159,7 @@ bugs! {
     DamagedCheckpointRemoved: "damaged-checkpoint-removed", "Recovery removes a damaged checkpoint instead of setting it aside.";
     SyncedBeforeSync: "synced-before-sync", "A learner reports a slot as synced when the checkpoint of it begins.";
     PinIgnored: "pin-ignored", "A learner that gives a snapshot pins no slots for it.";
+    FollowerUnpinned: "follower-unpinned", "The pin of a snapshot goes with its image, while whoever was given it still lacks the log above it.";
     SnapshotOverNewer: "snapshot-over-newer", "A snapshot is installed over a newer state.";
     ChunkOfAnotherSlot: "chunk-of-another-slot", "Whoever fetches a snapshot takes chunks of another slot's.";
     HistoryOfOlderState: "history-of-older-state", "A learner that has installed a snapshot keeps the hash chains of its former state.";

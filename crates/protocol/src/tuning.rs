@@ -76,9 +76,13 @@ tuning! {
     learner_tail_bytes = 32 << 20, 1;
     /// Bytes of applied values after which a learner makes a checkpoint; each slot counts as its value rounded up to 4 KiB.
     checkpoint_bytes = 256 << 20, 1;
+    /// Bytes of a state that a learner that joins fetches in a second, and twice as many as of the log after it; more where the log grows quickly.
+    join_bytes_per_s = 32 << 20, 1;
+    /// Bytes of a checkpoint that a learner writes in a second; more while the log is ahead of it by more than checkpoint_bytes.
+    checkpoint_bytes_per_s = 32 << 20, 1;
     /// Milliseconds without a request after which a learner drops the snapshot it gives to others.
     snapshot_keep_ms = 5_000, 1;
-    /// Bytes of values applied after a snapshot that is being given to others, at most; then it is dropped, and acceptors need not keep them.
+    /// Bytes of values applied after a snapshot that is being given to others, beside as many as were given, at most; then it is dropped, and acceptors need not keep them.
     pin_bytes = 1 << 30, 1;
     /// Bytes the disk engine of a learner keeps of what it has read.
     engine_cache_bytes = 256 << 20, 1;

@@ -226,6 +226,11 @@ fn transfer(overtaken: u64) {
     if overtaken > 0 {
         return assert_eq!(applied.0, overtaken, "S7: an older state took the place of a newer one");
     }
+    for _ in 0..2 {
+        world.step(2, |learner, effects| learner.on_timer(Timer::Give, effects));
+    }
+    let (_, pinned) = world.synced_and_pinned(2);
+    assert_eq!(pinned, Some(Slot(20)), "S11: whoever was given a snapshot needs the log above it");
     let (one, two) = (&world.learners[&1], &world.learners[&2]);
     assert_eq!(one.machine(), two.machine(), "I10: the state is the giver's");
     let chain = two.machine().chain();
@@ -304,6 +309,7 @@ fn s7_comparing_chains_catches_bugs_of_the_alarm() {
 fn i10_a_transfer_catches_bugs_of_snapshots() {
     let bugs = [
         (Bug::PinIgnored, "S11: what follows the snapshot is pinned"),
+        (Bug::FollowerUnpinned, "S11: whoever was given a snapshot needs the log above it"),
         (Bug::ChunkOfAnotherSlot, "a chunk of another slot is taken"),
         (Bug::HistoryOfOlderState, "S7: "),
     ];

@@ -1,6 +1,6 @@
 //! Checkpoints on a thread of their own, while the role goes on: takes an image when one is due, and tells the role what came of it.
 //!
-//! One checkpoint at a time; the thread ends with the process. A failure other than a full disk is handed to the run loop, which ends the process (S3).
+//! It is written at a rate that leaves the rest to clients ([`Rate`]). One checkpoint at a time; the thread ends with the process. A failure other than a full disk is handed to the run loop, which ends the process (S3).
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use synod_learner::Learner;
 use synod_protocol::{ClusterId, Slot};
 use synod_store::{Image, Snapshot, Storage};
+
+use super::throttle::Rate;
 
 /// How long a stop waits for a checkpoint under way, and for a last one: the next start then has less to learn. What isn't done by then is left.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(3);
@@ -36,8 +38,8 @@ pub(crate) trait Keep: Send + 'static {
     /// Where a state lies that was built of a peer's snapshot.
     type Place: Send;
 
-    /// Makes a checkpoint durable; blocks.
-    fn keep(&mut self, job: Job<Self::Snapshot, Self::Place>) -> Result<Slot, Failed>;
+    /// Makes a checkpoint durable, at that rate; blocks.
+    fn keep(&mut self, job: Job<Self::Snapshot, Self::Place>, rate: &Rate) -> Result<Slot, Failed>;
 
     /// Whatever an engine does with what it has written, when a checkpoint has been told of; blocks, and fails for good only.
     fn tidy(&mut self) -> Result<(), String> {
@@ -55,6 +57,8 @@ pub(crate) trait Empty<S, P> {
 pub(crate) struct Background<K: Keep, E> {
     jobs: Sender<Job<K::Snapshot, K::Place>>,
     done: Receiver<Result<Slot, Failed>>,
+    /// How quickly it writes.
+    rate: Rate,
     is_busy: bool,
     empty: E,
     /// Where the storage lies that the role was given last.
@@ -67,16 +71,19 @@ impl<K: Keep, E> Background<K, E> {
     pub(crate) fn start(mut keep: K, empty: E) -> std::io::Result<Self> {
         let (jobs, inbox) = channel::<Job<K::Snapshot, K::Place>>();
         let (outbox, done) = channel();
+        let rate = Rate::new(1);
+        let throttled = rate.clone();
         std::thread::Builder::new().name("checkpoints".into()).spawn(move || {
             while let Ok(job) = inbox.recv() {
-                let told = outbox.send(keep.keep(job)).is_ok();
+                let kept = keep.keep(job, &throttled);
+                let told = outbox.send(kept).is_ok();
                 let failed = keep.tidy().is_err_and(|why| outbox.send(Err(Failed::Fatal(why))).is_ok());
                 if failed || !told {
                     return;
                 }
             }
         })?;
-        Ok(Background { jobs, done, is_busy: false, empty, place: None, installed: 0 })
+        Ok(Background { jobs, done, rate, is_busy: false, empty, place: None, installed: 0 })
     }
 
     /// Tells the role what came of a checkpoint, and begins another if one is due.
@@ -90,6 +97,7 @@ impl<K: Keep, E> Background<K, E> {
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => return Err(GONE.into()),
         }
+        self.rate.set(role.checkpoint_bytes_per_s());
         if role.needs_storage() {
             let (storage, place) = self.empty.empty(self.place.take())?;
             self.place = Some(place);
@@ -127,6 +135,7 @@ impl<K: Keep, E> Background<K, E> {
         S: Storage<Snapshot = K::Snapshot>,
         E: Empty<S, K::Place>,
     {
+        self.rate.set(u64::MAX);
         self.wait(role)?;
         if !self.is_busy && role.may_checkpoint() {
             self.begin(role)?;

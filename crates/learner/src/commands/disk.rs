@@ -17,6 +17,7 @@ use synod_store::StateMachine;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::background::{Empty, Failed, Job, Keep};
+use super::throttle::Rate;
 
 /// How the folders of this engine begin.
 pub(crate) const STORE: &str = "store-";
@@ -248,7 +249,8 @@ impl Keep for Stores {
     type Snapshot = DiskSnapshot;
     type Place = Place;
 
-    fn keep(&mut self, job: Job<DiskSnapshot, Place>) -> Result<Slot, Failed> {
+    /// All at once: the engine's tables have no steps.
+    fn keep(&mut self, job: Job<DiskSnapshot, Place>, _rate: &Rate) -> Result<Slot, Failed> {
         if let Some(place) = job.other {
             self.obsolete.push(std::mem::replace(&mut self.place, place).folder);
         }

@@ -7,6 +7,7 @@ use synod_protocol::Slot;
 use synod_store::{MemorySnapshot, MemoryStorage};
 
 use super::background::{Empty, Failed, Job, Keep};
+use super::throttle::Rate;
 
 /// Writes checkpoint files.
 pub(crate) struct Files<D: Disk>(pub(crate) Keeper<D>);
@@ -15,7 +16,7 @@ impl<D: Disk<File: Send> + Send + 'static> Keep for Files<D> {
     type Snapshot = MemorySnapshot;
     type Place = ();
 
-    fn keep(&mut self, job: Job<MemorySnapshot, ()>) -> Result<Slot, Failed> {
+    fn keep(&mut self, job: Job<MemorySnapshot, ()>, rate: &Rate) -> Result<Slot, Failed> {
         let failed = |error: KeeperError| {
             if error.is_no_space() { Failed::NoRoom } else { Failed::Fatal(error.to_string()) }
         };
@@ -24,6 +25,7 @@ impl<D: Disk<File: Send> + Send + 'static> Keep for Files<D> {
             if let Some(slot) = self.0.step().map_err(failed)? {
                 return Ok(slot);
             }
+            rate.wrote(self.0.chunk_bytes());
         }
     }
 }

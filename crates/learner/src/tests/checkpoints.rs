@@ -80,3 +80,19 @@ fn s12_a_state_is_continued_in_its_own_cluster_alone() {
         assert_eq!(halt.is_some_and(|why| why.contains("S12")), halts, "{cluster}");
     }
 }
+
+#[test]
+fn a_checkpoint_is_written_the_quicker_the_further_the_log_is_ahead() {
+    let mut driver = Driver::tuned(|tuning| {
+        (tuning.checkpoint_bytes, tuning.checkpoint_bytes_per_s) = (4 * 4_096, 1_000);
+    });
+    driver.choose(1, &fillers(1..=4));
+    assert_eq!(driver.learner.checkpoint().applied(), Slot(4));
+    let mut rates = Vec::new();
+    for slot in 5..=16 {
+        driver.choose(slot, &[filler(slot)]);
+        rates.push(driver.learner.checkpoint_bytes_per_s());
+    }
+    let expected: Vec<u64> = (1..=12_u64).map(|ahead| 1_000 + 250 * ahead.saturating_sub(4)).collect();
+    assert_eq!(rates, expected, "a block for each slot; four of them make another checkpoint due");
+}

@@ -61,6 +61,8 @@ pub(super) fn draw(random: &mut Random, plan: &mut Plan) {
     tuning.checkpoint_bytes = SLOT_BYTES * random.magnitude(4, 200);
     tuning.learner_tail_bytes = random.magnitude(500, 20_000);
     tuning.snapshot_keep_ms = random.between(200, 3_000);
+    // So that chunks come with pauses, and everything has come long before a run ends.
+    tuning.join_bytes_per_s = tuning.snapshot_keep_ms * 200;
     if random.happens(400) {
         tuning.chunk_bytes = random.between(64, 300);
     }

@@ -1,0 +1,101 @@
+//! How quickly a learner fetches a state, and the log after it: clients can't wait, a learner that joins can.
+//!
+//! After each part it pauses, so that no more than `join_bytes_per_s` of a state come in a second, or half as much of the log, which has to be applied.
+//! It doesn't pause while less came than the log's growth asks for, times [`OF_STATE`] or [`OF_LOG`]. So a join always ends. Of a state of C bytes: when it
+//! has come, the log has grown by at most C / 3, which is what is lacking; that shrinks by at least half of what the log grows by, and so is
+//! gone when that has grown by 2 C / 3 more. All of it is C, within what the state's giver pins ([`crate::giving`]). Absent on purpose: clocks; a pause is a
+//! timer's delay, and the log's growth is what the leader streams.
+
+use synod_protocol::tuning::Tuning;
+use synod_protocol::{Slot, Value};
+
+/// Bytes of a state for bytes of growth, at least: 3 for 1.
+const OF_STATE: (u64, u64) = (3, 1);
+/// Bytes of the log for bytes of growth, at least: 3 for 2.
+const OF_LOG: (u64, u64) = (3, 2);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Pace {
+    /// Bytes that came for bytes of growth, at least.
+    least: (u64, u64),
+    /// Times a pause of the state's.
+    slower: u64,
+    /// Bytes that came.
+    fetched: u64,
+    /// Bytes by which the log has grown since the beginning.
+    grown: u64,
+    /// The last slot that was counted as growth, or was chosen before.
+    counted: Slot,
+    /// Whether the timer is to fire before more is asked for.
+    pub(crate) is_pausing: bool,
+}
+
+impl Pace {
+    /// Of a state, while the log reaches up to `known`.
+    pub(crate) fn of_state(known: Slot) -> Pace {
+        Pace { least: OF_STATE, slower: 1, fetched: 0, grown: 0, counted: known, is_pausing: false }
+    }
+
+    /// Of the log above a state.
+    pub(crate) fn of_log(known: Slot) -> Pace {
+        Pace { least: OF_LOG, slower: 2, ..Pace::of_state(known) }
+    }
+
+    /// The leader streams these.
+    pub(crate) fn note_streamed(&mut self, first: Slot, values: &[Value]) {
+        for (slot, value) in (first.0..).zip(values) {
+            if slot > self.counted.0 {
+                self.grown += value.len() as u64;
+                self.counted = Slot(slot);
+            }
+        }
+    }
+
+    /// A part of so many bytes came. Milliseconds to pause before the next is asked for; none if it should be asked for at once.
+    pub(crate) fn pause_ms(&mut self, bytes: u64, tuning: &Tuning) -> Option<u64> {
+        self.fetched += bytes;
+        let (times, of) = self.least;
+        let is_ahead = self.fetched.saturating_mul(of) >= self.grown.saturating_mul(times);
+        // Whoever gives it mustn't take it that nobody asks any more.
+        let most_ms = tuning.snapshot_keep_ms / 4;
+        let pause_ms = (bytes.saturating_mul(1_000) / tuning.join_bytes_per_s).saturating_mul(self.slower);
+        self.is_pausing = pause_ms > 0 && most_ms > 0 && is_ahead;
+        self.is_pausing.then_some(pause_ms.min(most_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(count: usize) -> Vec<Value> {
+        vec![Value::new(vec![7; 100].into()); count]
+    }
+
+    #[test]
+    fn a_state_pauses_at_its_rate_while_it_comes_three_times_as_fast_as_the_log_grows() {
+        let tuning = Tuning { join_bytes_per_s: 10_000, ..Tuning::default() };
+        let mut pace = Pace::of_state(Slot(9));
+        assert_eq!(pace.pause_ms(1_000, &tuning), Some(100));
+        assert!(pace.is_pausing);
+        // What was chosen before, and what is told again, is no growth.
+        pace.note_streamed(Slot(5), &values(8));
+        pace.note_streamed(Slot(8), &values(5));
+        assert_eq!(pace.grown, 300);
+        assert_eq!(pace.pause_ms(0, &tuning), None, "nothing came");
+        pace.note_streamed(Slot(13), &values(3));
+        assert_eq!(pace.pause_ms(790, &tuning), None, "1,790 for 600");
+        assert_eq!(pace.pause_ms(10, &tuning), Some(1), "1,800 for 600");
+        assert_eq!(pace.pause_ms(1_000_000, &tuning), Some(tuning.snapshot_keep_ms / 4));
+    }
+
+    #[test]
+    fn the_log_pauses_twice_as_long_and_comes_half_as_fast_again_as_it_grows() {
+        let tuning = Tuning { join_bytes_per_s: 10_000, ..Tuning::default() };
+        let mut pace = Pace::of_log(Slot(0));
+        pace.note_streamed(Slot(1), &values(10));
+        assert_eq!(pace.pause_ms(1_490, &tuning), None);
+        assert_eq!(pace.pause_ms(10, &tuning), Some(2));
+        assert_eq!(pace.pause_ms(1_000, &tuning), Some(200));
+    }
+}
