@@ -52,11 +52,6 @@ impl<F: DiskFile> Spare<F> {
         self.ready_bytes
     }
 
-    /// Whether nothing has been done for it yet.
-    pub(crate) fn is_absent(&self) -> bool {
-        self.file.is_none()
-    }
-
     pub(crate) fn is_recycled(&self) -> bool {
         self.recycled
     }
