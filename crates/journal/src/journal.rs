@@ -233,18 +233,18 @@ impl<D: Disk> Journal<D> {
         }
         let number = self.position + 1;
         let Active { file, name, head, offset } = &mut self.active;
-        self.staged
-            .write(file, head, *offset, number)
-            .map_err(|source| Error::io("write a batch to", name, source))?;
-        if !synod_planted::is(Bug::SyncSkipped) {
-            file.sync()
-                .or_else(
-                    |source| {
-                        if synod_planted::is(Bug::FailedSyncRetried) { file.sync() } else { Err(source) }
-                    },
-                )
-                .map_err(|source| Error::io("sync", name, source))?;
-        }
+        let mut parts = self.staged.batch(head, *offset, number);
+        let written = match synod_planted::is(Bug::SyncSkipped) {
+            true => file.write_at(*offset, &mut parts),
+            false => file.write_synced_at(*offset, &mut parts),
+        };
+        written
+            .or_else(
+                |source| {
+                    if synod_planted::is(Bug::FailedSyncRetried) { file.sync() } else { Err(source) }
+                },
+            )
+            .map_err(|source| Error::io("write and sync a batch in", name, source))?;
         self.last_place = Some(Place { batch: number, segment: head.segment, offset: *offset });
         *offset += align(self.staged.entry_bytes(), head.block_bytes);
         self.position = number;

@@ -13,6 +13,7 @@ use crate::{Disk, DiskFile, Error, Options};
 
 /// The largest block size.
 const BLOCK_MAX: usize = *Options::BLOCKS.end() as usize;
+static ZEROS: [u8; BLOCK_MAX] = [0; BLOCK_MAX];
 
 /// The segment that takes appends.
 #[derive(Debug)]
@@ -49,9 +50,8 @@ impl<F: DiskFile> Active<F> {
             *offset + head.block_bytes <= head.prepared_bytes,
             "a block is free after any batch: offset {offset} of {name}"
         );
-        file.write_at(*offset, &mut [IoSlice::new(block)])
-            .map_err(|source| Error::io("write a seal to", name, source))?;
-        file.sync().map_err(|source| Error::io("sync", name, source))?;
+        file.write_synced_at(*offset, &mut [IoSlice::new(block)])
+            .map_err(|source| Error::io("write and sync a seal in", name, source))?;
         *offset += head.block_bytes;
         Ok(())
     }
@@ -140,15 +140,14 @@ pub(crate) fn create<D: Disk>(
         (entry.encode(seed), &carried.payload)
     });
     let name = segment_name(plan.segment);
-    let file = match &header {
-        None => spare.become_segment(disk, &name, &[(0, &head_bytes)])?,
+    let parts: [&[u8]; 4] = match &header {
+        None => [&head_bytes, &[], &[], &[]],
         Some((header, payload)) => {
-            let at = head.end();
-            let writes: [(u64, &[u8]); 3] =
-                [(0, &head_bytes), (at, header), (at + HEADER_BYTES as u64, payload)];
-            spare.become_segment(disk, &name, &writes)?
+            let padding = carried_bytes as usize - HEADER_BYTES - payload.len();
+            [&head_bytes, header, payload, &ZEROS[..padding]]
         }
     };
+    let file = spare.become_segment(disk, &name, &mut parts.map(IoSlice::new))?;
     Ok(Active { file, name, head, offset: head.end() + carried_bytes })
 }
 
