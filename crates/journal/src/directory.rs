@@ -1,4 +1,5 @@
-//! A [`Disk`] over a real directory: plain files, positioned reads, vectored writes, fdatasync.
+//! A [`Disk`] over a real directory: plain files, positioned reads, vectored writes, fdatasync; where the file system can,
+//! direct writes for what is to be durable at once.
 //!
 //! Opening takes an exclusive lock, so that two processes never write one journal; the operating system releases it
 //! when the process ends, however it ends. Absent on purpose: buffering, retries of a failed sync (S3).
@@ -13,6 +14,10 @@ use crate::{Disk, DiskFile, Error};
 
 pub mod read_only;
 
+mod direct;
+
+use direct::{Direct, Support};
+
 const LOCK: &str = "LOCK";
 
 /// A directory that this process holds alone.
@@ -20,6 +25,7 @@ const LOCK: &str = "LOCK";
 pub struct Directory {
     path: PathBuf,
     handle: File,
+    direct: Support,
     _lock: File,
 }
 
@@ -50,7 +56,7 @@ impl Directory {
         }
         lock.set_len(0).map_err(failed)?;
         writeln!(lock, "{}", std::process::id()).map_err(failed)?;
-        Ok(Directory { path, handle, _lock: lock })
+        Ok(Directory { path, handle, direct: Support::default(), _lock: lock })
     }
 
     /// Where the directory is.
@@ -59,8 +65,10 @@ impl Directory {
         &self.path
     }
 
-    fn at(&self, file: File) -> RealFile {
-        RealFile { file, cursor: None }
+    fn opened(&self, name: &str, options: &mut OpenOptions) -> io::Result<RealFile> {
+        let path = self.path.join(name);
+        let file = options.read(true).write(true).open(&path)?;
+        Ok(RealFile { file, cursor: None, direct: Direct::open(&path, &self.direct)? })
     }
 }
 
@@ -109,17 +117,11 @@ impl Disk for Directory {
     }
 
     fn open(&mut self, name: &str) -> io::Result<RealFile> {
-        Ok(self.at(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+        self.opened(name, &mut OpenOptions::new())
     }
 
     fn create(&mut self, name: &str) -> io::Result<RealFile> {
-        let options = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.path.join(name))?;
-        Ok(self.at(options))
+        self.opened(name, OpenOptions::new().create(true).truncate(false))
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
@@ -141,6 +143,8 @@ pub struct RealFile {
     file: File,
     /// Where the file's cursor stands, when known: appends follow each other and need no seek.
     cursor: Option<u64>,
+    /// The same file, opened for direct writes.
+    direct: Option<Direct>,
 }
 
 impl DiskFile for RealFile {
@@ -171,6 +175,16 @@ impl DiskFile for RealFile {
         }
         self.cursor = Some(end);
         Ok(())
+    }
+
+    fn write_synced_at(&mut self, offset: u64, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        if let Some(direct) = &mut self.direct
+            && direct.write(offset, parts)?
+        {
+            return Ok(());
+        }
+        self.write_at(offset, parts)?;
+        self.sync()
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -42,6 +42,10 @@ pub trait DiskFile {
     /// Writes all parts, one after the other, from this offset on. The slices may be changed while it works.
     fn write_at(&mut self, offset: u64, parts: &mut [IoSlice<'_>]) -> Result<()>;
 
+    /// Writes all parts like [`DiskFile::write_at`] and makes them durable: these bytes, with whatever is needed to read
+    /// them back, and nothing else that was written to this file and isn't synced.
+    fn write_synced_at(&mut self, offset: u64, parts: &mut [IoSlice<'_>]) -> Result<()>;
+
     /// Makes everything written to this file durable, with whatever is needed to read it back (fdatasync).
     fn sync(&mut self) -> Result<()>;
 }

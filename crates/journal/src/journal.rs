@@ -5,16 +5,14 @@
 //! the head that declares them unneeded is synced. Absent on purpose: timers, threads and the decision when to commit,
 //! seal or prepare.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use synod_planted::Bug;
 
-use crate::format::{Head, SPARE, align, segment_name};
+use crate::format::align;
 use crate::scan::{self, Place, Segment};
 use crate::segment::{self, Active, Plan};
-use crate::spare::Spare;
 use crate::staged::Staged;
+use crate::stock::Stock;
 use crate::{Disk, DiskFile, Error, Options};
 
 /// How far the next segment is.
@@ -32,17 +30,13 @@ pub struct Journal<D: Disk> {
     disk: D,
     options: Options,
     active: Active<D::File>,
-    spare: Spare<D::File>,
-    /// What the next segment is made of when there is no space for a spare.
-    reserve: Spare<D::File>,
-    reserve_bytes: u64,
+    /// The other files.
+    stock: Stock<D::File>,
     staged: Staged,
     /// The last batch that is synced.
     position: u64,
     /// The last batch that a seal or a segment's head names as synced.
     sealed_through: u64,
-    /// Older segments that still exist, oldest first.
-    kept: VecDeque<Kept>,
     /// The caller needs no batch below this one.
     needed_from: u64,
     /// Where the last batch stands, if this process wrote it.
@@ -53,47 +47,23 @@ pub struct Journal<D: Disk> {
     poison: Option<Error>,
 }
 
-/// A segment older than the one that takes appends.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    segment: u64,
-    first_batch: u64,
-    /// Its size, if that is known.
-    prepared_bytes: u64,
-}
-
-impl Kept {
-    pub(crate) fn recovered(head: &Head) -> Kept {
-        Kept { segment: head.segment, first_batch: head.first_batch, prepared_bytes: head.prepared_bytes }
-    }
-
-    /// A segment that a synced head declared unneeded, and whose content nobody has looked at.
-    pub(crate) fn unneeded(segment: u64) -> Kept {
-        Kept { segment, first_batch: 0, prepared_bytes: 0 }
-    }
-}
-
 impl<D: Disk> Journal<D> {
     pub(crate) fn started(
         disk: D,
         options: Options,
         active: Active<D::File>,
-        spare: Spare<D::File>,
-        kept: Vec<Kept>,
+        stock: Stock<D::File>,
         (position, last_place): (u64, Option<Place>),
     ) -> Journal<D> {
         Journal {
             disk,
             options,
             active,
-            spare,
-            reserve: Spare::reserve(),
-            reserve_bytes: 0,
+            stock,
             staged: Staged::new(),
             position,
             // Recovery starts only behind a seal or in a segment whose head is one.
             sealed_through: position,
-            kept: kept.into(),
             needed_from: 0,
             last_place,
             reading: None,
@@ -149,8 +119,8 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Does a bounded part of what moving on to the next segment will need: removes or recycles one segment that is no
-    /// longer needed, or writes and syncs [`Options::prepare_step_bytes`] of the next one. To be called when idle, and
+    /// Does a bounded part of what moving on to the next segment will need: makes it of a segment that is no longer
+    /// needed, removes one of which there are more than will be used soon, or writes and syncs [`Options::prepare_step_bytes`] of the next one. To be called when idle, and
     /// now and then under load; whatever is missing when the next segment is needed is done inside `commit`.
     ///
     /// # Errors
@@ -183,7 +153,7 @@ impl<D: Disk> Journal<D> {
     /// From now on, [`Journal::prepare_step`] keeps a file of this size beside the next segment, for the day when the disk has no space
     /// for one: a short segment is made of it, whose head lets go what was released.
     pub fn keep_reserve(&mut self, bytes: u64) {
-        self.reserve_bytes = bytes;
+        self.stock.reserve_bytes = bytes;
     }
 
     /// How many segments it pays to drop by moving on: those that the next one's head will call unneeded; the one in use only when
@@ -234,7 +204,8 @@ impl<D: Disk> Journal<D> {
     /// the next segment is counted with the length of the blob of this one.
     #[must_use]
     pub fn room_bytes(&self) -> u64 {
-        let next = self.spare.ready_bytes().saturating_sub(self.active.head.end() + self.options.block_bytes);
+        let next =
+            self.stock.spare.ready_bytes().saturating_sub(self.active.head.end() + self.options.block_bytes);
         self.active.free_bytes().max(next)
     }
 
@@ -247,7 +218,7 @@ impl<D: Disk> Journal<D> {
     /// How much of the next segment is prepared, in bytes.
     #[must_use]
     pub fn prepared_bytes(&self) -> u64 {
-        self.spare.ready_bytes()
+        self.stock.spare.ready_bytes()
     }
 
     /// The disk, to look at.
@@ -262,18 +233,18 @@ impl<D: Disk> Journal<D> {
         }
         let number = self.position + 1;
         let Active { file, name, head, offset } = &mut self.active;
-        self.staged
-            .write(file, head, *offset, number)
-            .map_err(|source| Error::io("write a batch to", name, source))?;
-        if !synod_planted::is(Bug::SyncSkipped) {
-            file.sync()
-                .or_else(
-                    |source| {
-                        if synod_planted::is(Bug::FailedSyncRetried) { file.sync() } else { Err(source) }
-                    },
-                )
-                .map_err(|source| Error::io("sync", name, source))?;
-        }
+        let mut parts = self.staged.batch(head, *offset, number);
+        let written = match synod_planted::is(Bug::SyncSkipped) {
+            true => file.write_at(*offset, &mut parts),
+            false => file.write_synced_at(*offset, &mut parts),
+        };
+        written
+            .or_else(
+                |source| {
+                    if synod_planted::is(Bug::FailedSyncRetried) { file.sync() } else { Err(source) }
+                },
+            )
+            .map_err(|source| Error::io("write and sync a batch in", name, source))?;
         self.last_place = Some(Place { batch: number, segment: head.segment, offset: *offset });
         *offset += align(self.staged.entry_bytes(), head.block_bytes);
         self.position = number;
@@ -296,9 +267,9 @@ impl<D: Disk> Journal<D> {
             carried: None,
             entry_bytes,
         };
-        let next =
-            segment::create(&mut self.disk, (&mut self.spare, &mut self.reserve), &self.options, &plan)?;
-        self.kept.push_back(Kept::recovered(&self.active.head));
+        let unneeded = self.unneeded_before();
+        let next = segment::create(&mut self.disk, &mut self.stock, &self.options, (&plan, unneeded))?;
+        self.stock.older.moved_on(&self.active.head, next.head.oldest_segment);
         self.active = next;
         self.sealed_through = self.position;
         Ok(())
@@ -307,7 +278,7 @@ impl<D: Disk> Journal<D> {
     /// The oldest segment with a batch that is needed: a segment's batches end where the next one's begin.
     fn oldest_needed(&self) -> u64 {
         let head = &self.active.head;
-        let newer = self.kept.iter().map(|kept| (kept.segment, kept.first_batch));
+        let newer = self.stock.older.first_batches();
         let newer = newer.chain([(head.segment, head.first_batch), (head.segment + 1, self.position + 1)]);
         let needed_from = self.needed_from + u64::from(synod_planted::is(Bug::ReleasedOneTooMany));
         newer
@@ -330,38 +301,18 @@ impl<D: Disk> Journal<D> {
     }
 
     fn drop_or_prepare(&mut self) -> Result<Preparation, Error> {
-        let oldest = match synod_planted::is(Bug::SegmentDroppedEarly) {
-            true => self.oldest_needed(),
-            false => self.active.head.oldest_segment,
-        };
-        let unneeded = |kept: &Kept| kept.segment < oldest;
-        if self.kept.front().is_some_and(unneeded)
-            && let Some(kept) = self.kept.pop_front()
-        {
-            self.drop_segment(&kept)?;
-            return Ok(Preparation::Unfinished);
-        }
-        let Options { segment_bytes, prepare_step_bytes, .. } = self.options;
-        let reserved = self.reserve.step(&mut self.disk, self.reserve_bytes, prepare_step_bytes);
-        let prepared = self.spare.step(&mut self.disk, segment_bytes, prepare_step_bytes)?;
-        match reserved? && prepared {
-            true => Ok(Preparation::Ready),
-            false => Ok(Preparation::Unfinished),
-        }
+        let unneeded = self.unneeded_before();
+        // An open file would keep its space after it was removed.
+        self.reading = self.reading.take().filter(|opened| opened.head.segment >= unneeded);
+        self.stock.step(&mut self.disk, &self.options, unneeded)
     }
 
-    /// Makes the spare of a segment that is no longer needed, or removes it. If a crash undoes this, recovery finds a
-    /// segment below the oldest one, whatever it holds, and drops it again.
-    fn drop_segment(&mut self, kept: &Kept) -> Result<(), Error> {
-        let name = segment_name(kept.segment);
-        self.reading = self.reading.take().filter(|opened| opened.head.segment != kept.segment);
-        if !self.spare.is_absent() || kept.prepared_bytes != self.options.segment_bytes {
-            return self.disk.remove(&name).map_err(|source| Error::io("remove", &name, source));
+    /// A synced head calls the segments before this one unneeded.
+    fn unneeded_before(&self) -> u64 {
+        match synod_planted::is(Bug::SegmentDroppedEarly) {
+            true => self.oldest_needed(),
+            false => self.active.head.oldest_segment,
         }
-        self.disk.rename(&name, SPARE).map_err(|source| Error::io("rename", &name, source))?;
-        let file = self.disk.open(SPARE).map_err(|source| Error::io("open", SPARE, source))?;
-        self.spare.adopt(file, kept.prepared_bytes);
-        Ok(())
     }
 
     fn check_poison(&self) -> Result<(), Error> {

@@ -14,6 +14,7 @@
 //!   batch   magic, kind, number, sealed through, records, payload bytes, payload checksum, header checksum;
 //!           payload: for each record a 4-byte length and its bytes; zeros to the end of the block
 //!   seal    a header without payload: "synced through n"
+//! segment-… older than a synced head calls needed: waits to be used again; its content never matters
 //! spare     the next segment while it is being prepared; its content never matters
 //! reserve   a small spare for a full disk; its content never matters
 //! LOCK      held by the process that has the directory open
@@ -47,12 +48,14 @@ mod disk;
 mod error;
 mod format;
 mod journal;
+mod older;
 mod options;
 mod recovery;
 mod scan;
 mod segment;
 mod spare;
 mod staged;
+mod stock;
 
 pub use disk::{Disk, DiskFile};
 pub use error::Error;

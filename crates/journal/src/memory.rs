@@ -315,8 +315,15 @@ impl DiskFile for MemoryFile {
         self.world.borrow_mut().write(self.inode, offset as usize, parts)
     }
 
+    fn write_synced_at(&mut self, offset: u64, parts: &mut [IoSlice<'_>]) -> Result<()> {
+        self.write_at(offset, parts)?;
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let from = offset as usize;
+        self.world.borrow_mut().sync(self.inode, from..from + bytes)
+    }
+
     fn sync(&mut self) -> Result<()> {
         self.check_boot()?;
-        self.world.borrow_mut().sync(self.inode)
+        self.world.borrow_mut().sync(self.inode, 0..usize::MAX)
     }
 }

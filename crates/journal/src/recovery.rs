@@ -2,8 +2,8 @@
 //!
 //! Rules upheld. S3: a last batch that nothing proves synced is written again to a new segment, and synced, before
 //! [`Recovery::start`] returns. I12: only damage inside the last unsealed batch is cut; any other stops. I16: reading
-//! changes nothing, and starting adds one segment whole or not at all, so that recovery can be interrupted and
-//! repeated. Absent on purpose: repair, and detection of segments lost at the end (S12: peers remember the position).
+//! changes nothing, and starting adds one segment whole or not at all, perhaps in the place of one that nobody needs, so
+//! that recovery can be interrupted and repeated. Absent on purpose: repair, and detection of segments lost at the end (S12: peers remember the position).
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use bytes::Bytes;
 use synod_planted::Bug;
 
 use crate::format::{Head, segment_name, segment_of};
-use crate::journal::Kept;
+use crate::older::Older;
 use crate::scan::{self, Batch, End, Place, Segment};
 use crate::segment::{self, Active, Carried, Plan};
-use crate::spare::Spare;
 use crate::staged::split;
+use crate::stock::Stock;
 use crate::{Disk, DiskFile, Error, Journal, Options};
 
 /// What recovery hands to the caller, in the order in which it was written.
@@ -60,6 +60,8 @@ pub struct Summary {
     pub records: u64,
     /// Segments read.
     pub segments: u64,
+    /// Older ones that nobody needs, and nobody reads: they wait to be used again.
+    pub unneeded: u64,
     /// The torn tail, when there was one. One without its header in a recycled segment looks like old bytes and goes
     /// untold.
     pub cut: Option<Cut>,
@@ -75,7 +77,7 @@ pub struct Recovery<D: Disk> {
     disk: D,
     options: Options,
     summary: Summary,
-    kept: Vec<Kept>,
+    older: Older,
     /// `None` when the journal has no segment.
     tail: Option<Tail<D::File>>,
 }
@@ -112,8 +114,8 @@ impl<D: Disk> Recovery<D> {
             .map_err(|source| Error::io("list", "the journal's directory", source))?;
         let mut present: Vec<u64> = names.iter().filter_map(|name| segment_of(name)).collect();
         present.sort_unstable();
-        let (mut kept, segments) = open_chain(&mut disk, &present)?;
-        let mut summary = Summary::default();
+        let (mut older, segments) = open_chain(&mut disk, &present)?;
+        let mut summary = Summary { unneeded: older.first_batches().count() as u64, ..Summary::default() };
         let mut tail = None;
         let following: Vec<Option<Head>> =
             segments.iter().skip(1).map(|segment| Some(segment.head)).chain([None]).collect();
@@ -134,7 +136,7 @@ impl<D: Disk> Recovery<D> {
             match next {
                 Some(next) => {
                     check_joint(&segment, &end, &next)?;
-                    kept.push(Kept::recovered(&segment.head));
+                    older.push(&segment.head);
                 }
                 None => {
                     summary.cut = judge_tail(&segment, &end)?;
@@ -144,7 +146,7 @@ impl<D: Disk> Recovery<D> {
                 }
             }
         }
-        Ok(Recovery { disk, options, summary, kept, tail })
+        Ok(Recovery { disk, options, summary, older, tail })
     }
 
     /// What was found.
@@ -164,7 +166,7 @@ impl<D: Disk> Recovery<D> {
                 .sync_directory()
                 .map_err(|source| Error::io("sync", "the journal's directory", source))?;
         }
-        let mut spare = Spare::new();
+        let mut stock = Stock::new(self.older);
         let mut plan = Plan {
             segment: 1,
             next_batch: self.summary.batches + 1,
@@ -185,28 +187,22 @@ impl<D: Disk> Recovery<D> {
                 }
                 active
             }
-            None => {
-                segment::create(&mut self.disk, (&mut spare, &mut Spare::reserve()), &self.options, &plan)?
-            }
+            None => segment::create(&mut self.disk, &mut stock, &self.options, (&plan, 0))?,
             Some(Tail { active, unsealed, clean: false, .. }) => {
                 plan.segment = active.head.segment + 1;
                 let forgets = synod_planted::is(Bug::OlderSegmentsForgotten);
                 plan.oldest_segment = if forgets { plan.segment } else { active.head.oldest_segment };
                 plan.carried = unsealed.as_ref().filter(|_| !synod_planted::is(Bug::TailNotRewritten));
-                self.kept.push(Kept::recovered(&active.head));
-                let active = segment::create(
-                    &mut self.disk,
-                    (&mut spare, &mut Spare::reserve()),
-                    &self.options,
-                    &plan,
-                )?;
+                let unneeded = active.head.oldest_segment;
+                stock.older.push(&active.head);
+                let active = segment::create(&mut self.disk, &mut stock, &self.options, (&plan, unneeded))?;
                 let (segment, offset) = (active.head.segment, active.head.end());
                 last = plan.carried.map(|carried| Place { batch: carried.number, segment, offset });
                 active
             }
         };
-        let (kept, position) = (self.kept, self.summary.batches);
-        Ok(Journal::started(self.disk, self.options, active, spare, kept, (position, last)))
+        let position = self.summary.batches;
+        Ok(Journal::started(self.disk, self.options, active, stock, (position, last)))
     }
 }
 
@@ -222,15 +218,16 @@ impl<F> Tail<F> {
 }
 
 /// The segments that are no longer needed, and those that are, oldest first.
-type Chain<F> = (Vec<Kept>, Vec<Segment<F>>);
+type Chain<F> = (Older, Vec<Segment<F>>);
 
 /// Opens the segments that are needed, and lists those that the last head declared unneeded.
 fn open_chain<D: Disk>(disk: &mut D, present: &[u64]) -> Result<Chain<D::File>, Error> {
-    let Some(last) = present.last() else { return Ok((Vec::new(), Vec::new())) };
+    let mut older = Older::default();
+    let Some(last) = present.last() else { return Ok((older, Vec::new())) };
     let newest = Segment::open(disk, *last)?;
     let oldest = newest.head.oldest_segment;
-    let unneeded =
-        present.iter().filter(|segment| **segment < oldest).map(|segment| Kept::unneeded(*segment));
+    let unneeded = present.iter().filter(|segment| **segment < oldest);
+    unneeded.for_each(|segment| older.push_unneeded(*segment));
     let mut segments = Vec::new();
     for segment in oldest..*last {
         if present.binary_search(&segment).is_err() {
@@ -242,7 +239,7 @@ fn open_chain<D: Disk>(disk: &mut D, present: &[u64]) -> Result<Chain<D::File>, 
         segments.push(Segment::open(disk, segment)?);
     }
     segments.push(newest);
-    Ok((unneeded.collect(), segments))
+    Ok((older, segments))
 }
 
 fn replay_head<F: DiskFile>(

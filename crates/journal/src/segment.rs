@@ -8,10 +8,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::format::{Entry, HEADER_BYTES, Head, align, segment_name};
 use crate::spare::Spare;
+use crate::stock::Stock;
 use crate::{Disk, DiskFile, Error, Options};
 
 /// The largest block size.
 const BLOCK_MAX: usize = *Options::BLOCKS.end() as usize;
+static ZEROS: [u8; BLOCK_MAX] = [0; BLOCK_MAX];
 
 /// The segment that takes appends.
 #[derive(Debug)]
@@ -48,9 +50,8 @@ impl<F: DiskFile> Active<F> {
             *offset + head.block_bytes <= head.prepared_bytes,
             "a block is free after any batch: offset {offset} of {name}"
         );
-        file.write_at(*offset, &mut [IoSlice::new(block)])
-            .map_err(|source| Error::io("write a seal to", name, source))?;
-        file.sync().map_err(|source| Error::io("sync", name, source))?;
+        file.write_synced_at(*offset, &mut [IoSlice::new(block)])
+            .map_err(|source| Error::io("write and sync a seal in", name, source))?;
         *offset += head.block_bytes;
         Ok(())
     }
@@ -78,14 +79,15 @@ pub(crate) struct Plan<'a> {
     pub(crate) entry_bytes: u64,
 }
 
-/// Makes a segment of the spare, which it prepares as far as it is not. When this returns, the segment is durable;
-/// after an error or a crash it is there whole or not at all.
+/// Makes a segment of the spare, which it prepares as far as it is not; what it takes are segments before `unneeded`, and
+/// space. When this returns, the segment is durable; after an error or a crash it is there whole or not at all.
 pub(crate) fn create<D: Disk>(
     disk: &mut D,
-    (spare, reserve): (&mut Spare<D::File>, &mut Spare<D::File>),
+    stock: &mut Stock<D::File>,
     options: &Options,
-    plan: &Plan<'_>,
+    (plan, unneeded): (&Plan<'_>, u64),
 ) -> Result<Active<D::File>, Error> {
+    while stock.recycle_oldest(disk, options, unneeded)? {}
     let block = options.block_bytes;
     let overstated = u64::from(synod_planted::is(Bug::HeadSealsTooMuch));
     let carried_bytes =
@@ -97,14 +99,23 @@ pub(crate) fn create<D: Disk>(
         first_batch: plan.carried.map_or(plan.next_batch, |carried| carried.number),
         sealed_through: plan.carried.map_or(plan.next_batch - 1 + overstated, |carried| carried.number),
         oldest_segment: plan.oldest_segment,
-        recycled: spare.is_recycled(),
+        recycled: stock.spare.is_recycled(),
         blob_bytes: plan.blob.len() as u64,
         checksum: 0,
     };
     let room_for_carried = if synod_planted::is(Bug::CarriedBatchWithoutRoom) { 0 } else { carried_bytes };
     let needed_bytes = head.end() + room_for_carried + align(plan.entry_bytes, block) + block;
     head.prepared_bytes = needed_bytes.max(options.segment_bytes);
-    match prepare(disk, spare, head.prepared_bytes, options.prepare_step_bytes) {
+    let prepared = loop {
+        match prepare(disk, &mut stock.spare, head.prepared_bytes, options.prepare_step_bytes) {
+            Err(error) if error.is_no_space() && stock.older.before(unneeded) > 0 => {
+                stock.remove_oldest(disk)?;
+            }
+            prepared => break prepared,
+        }
+    };
+    let Stock { spare, reserve, .. } = stock;
+    match prepared {
         // On a full disk a shorter segment will do: its head may be what lets older ones go.
         Err(error)
             if error.is_no_space() && spare.ready_bytes().max(reserve.ready_bytes()) >= needed_bytes =>
@@ -129,15 +140,14 @@ pub(crate) fn create<D: Disk>(
         (entry.encode(seed), &carried.payload)
     });
     let name = segment_name(plan.segment);
-    let file = match &header {
-        None => spare.become_segment(disk, &name, &[(0, &head_bytes)])?,
+    let parts: [&[u8]; 4] = match &header {
+        None => [&head_bytes, &[], &[], &[]],
         Some((header, payload)) => {
-            let at = head.end();
-            let writes: [(u64, &[u8]); 3] =
-                [(0, &head_bytes), (at, header), (at + HEADER_BYTES as u64, payload)];
-            spare.become_segment(disk, &name, &writes)?
+            let padding = carried_bytes as usize - HEADER_BYTES - payload.len();
+            [&head_bytes, header, payload, &ZEROS[..padding]]
         }
     };
+    let file = spare.become_segment(disk, &name, &mut parts.map(IoSlice::new))?;
     Ok(Active { file, name, head, offset: head.end() + carried_bytes })
 }
 

@@ -12,8 +12,13 @@ use synod_planted::Bug;
 use crate::format::{RESERVE, SPARE};
 use crate::{Disk, DiskFile, Error};
 
-const CHUNK_BYTES: usize = 64 << 10;
-static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Whole pages: a direct write takes them from where they are.
+#[repr(align(4096))]
+struct Pages([u8; CHUNK_BYTES]);
+
+static ZEROS: Pages = Pages([0; CHUNK_BYTES]);
 
 #[derive(Debug)]
 pub(crate) struct Spare<F> {
@@ -52,11 +57,6 @@ impl<F: DiskFile> Spare<F> {
         self.ready_bytes
     }
 
-    /// Whether nothing has been done for it yet.
-    pub(crate) fn is_absent(&self) -> bool {
-        self.file.is_none()
-    }
-
     pub(crate) fn is_recycled(&self) -> bool {
         self.recycled
     }
@@ -84,29 +84,27 @@ impl<F: DiskFile> Spare<F> {
         };
         let end = target_bytes.min(self.ready_bytes.saturating_add(step_bytes));
         write_zeros(file, self.ready_bytes, end).map_err(failed("write zeros to"))?;
-        file.sync().map_err(failed("sync"))?;
         self.ready_bytes = end;
         Ok(end == target_bytes)
     }
 
-    /// Writes these bytes at these offsets, syncs, and gives the file its name as a segment, durably.
+    /// Writes these parts from the start on, synced, and gives the file its name as a segment, durably.
     pub(crate) fn become_segment<D: Disk<File = F>>(
         &mut self,
         disk: &mut D,
         name: &str,
-        writes: &[(u64, &[u8])],
+        parts: &mut [IoSlice<'_>],
     ) -> Result<F, Error> {
         let mut file = self.file.take().expect("a spare is prepared before it becomes a segment");
         let size = self.ready_bytes;
         // Whatever fails from here on, the file starts over from zeros if it is used at all.
         *self = Spare::new();
         let failed = |action| move |source| space_or_io(action, SPARE, size, source);
-        for (offset, bytes) in writes {
-            file.write_at(*offset, &mut [IoSlice::new(bytes)]).map_err(failed("write the head of"))?;
-        }
-        if !synod_planted::is(Bug::HeadNotSynced) {
-            file.sync().map_err(failed("sync"))?;
-        }
+        let written = match synod_planted::is(Bug::HeadNotSynced) {
+            true => file.write_at(0, parts),
+            false => file.write_synced_at(0, parts),
+        };
+        written.map_err(failed("write and sync the head of"))?;
         // The head is synced before the name exists: a segment without a valid head can only be damage.
         disk.rename(SPARE, name).map_err(failed("rename"))?;
         if !synod_planted::is(Bug::DirectoryNotSynced) {
@@ -120,7 +118,7 @@ fn write_zeros<F: DiskFile>(file: &mut F, from: u64, end: u64) -> io::Result<()>
     let mut at = from;
     while at < end {
         let bytes = (end - at).min(CHUNK_BYTES as u64);
-        file.write_at(at, &mut [IoSlice::new(&ZEROS[..bytes as usize])])?;
+        file.write_synced_at(at, &mut [IoSlice::new(&ZEROS.0[..bytes as usize])])?;
         at += bytes;
     }
     Ok(())

@@ -1,20 +1,17 @@
-//! Records that wait for the next commit, laid out so that one vectored write takes them from where they are.
+//! Records that wait for the next commit, laid out so that one write takes them from where they are.
 //!
 //! Heads and length prefixes are gathered in one buffer that is kept from batch to batch; bodies stay in the caller's
-//! [`Bytes`]. In the steady state nothing is allocated and no body is copied. Absent on purpose: any look into records.
+//! [`Bytes`]. No body is copied here. Absent on purpose: any look into records.
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::iter::once;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::DiskFile;
 use crate::format::{Entry, HEADER_BYTES, Head, align};
 
 const LENGTH_BYTES: usize = 4;
-/// Slices handed to one write.
-const SLICES: usize = 128;
 static ZEROS: [u8; 4096] = [0; 4096];
 
 #[derive(Debug)]
@@ -59,14 +56,8 @@ impl Staged {
         HEADER_BYTES as u64 + self.payload_bytes
     }
 
-    /// Writes everything staged as one batch at this offset, padded to whole blocks.
-    pub(crate) fn write<F: DiskFile>(
-        &mut self,
-        file: &mut F,
-        head: &Head,
-        offset: u64,
-        number: u64,
-    ) -> io::Result<()> {
+    /// Everything staged as one batch at this offset, padded to whole blocks, in the parts to be written.
+    pub(crate) fn batch(&mut self, head: &Head, offset: u64, number: u64) -> Vec<IoSlice<'_>> {
         let entry = Entry::Batch {
             number,
             records: self.records,
@@ -75,18 +66,8 @@ impl Staged {
         };
         self.small[..HEADER_BYTES].copy_from_slice(&entry.encode(head.seed(offset)));
         let padding = (align(self.entry_bytes(), head.block_bytes) - self.entry_bytes()) as usize;
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let (mut used, mut at, mut end) = (0, offset, offset);
-        for part in self.parts(0).chain(once(&ZEROS[..padding])).filter(|part| !part.is_empty()) {
-            if used == SLICES {
-                file.write_at(at, &mut slices)?;
-                (used, at) = (0, end);
-            }
-            slices[used] = IoSlice::new(part);
-            used += 1;
-            end += part.len() as u64;
-        }
-        file.write_at(at, &mut slices[..used])
+        let parts = self.parts(0).chain(once(&ZEROS[..padding]));
+        parts.filter(|part| !part.is_empty()).map(IoSlice::new).collect()
     }
 
     pub(crate) fn clear(&mut self) {

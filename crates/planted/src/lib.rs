@@ -124,6 +124,7 @@ bugs! {
     ChecksumIgnoresOffset: "checksum-ignores-offset", "Checksums of entries cover the segment, but not the offset.";
     SegmentDroppedEarly: "segment-dropped-early", "A segment is dropped before a synced head calls it unneeded.";
     ReleasedOneTooMany: "released-one-too-many", "A segment is dropped whose last batch is the first that is still needed.";
+    ShortSegmentRecycled: "short-segment-recycled", "A segment that was made short on a full disk is used again as if it were whole.";
     MissingSegmentSkipped: "missing-segment-skipped", "Recovery goes on without a segment that is missing.";
     JointNotChecked: "joint-not-checked", "Recovery doesn't ask whether a segment reaches as far as its successor's head says.";
     OlderSegmentsForgotten: "older-segments-forgotten", "The segment that recovery makes calls all older ones unneeded.";

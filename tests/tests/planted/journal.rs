@@ -129,6 +129,7 @@ const LIVES: Duty = Duty {
     catches: &[
         (Bug::ChecksumIgnoresSegment, "it was synced: a later entry"),
         (Bug::ReleasedOneTooMany, "is the first, earlier ones are needed"),
+        (Bug::ShortSegmentRecycled, "the file ends here, but it was prepared with"),
     ],
 };
 

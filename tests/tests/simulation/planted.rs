@@ -75,6 +75,7 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::NamesNotSyncedAtStart
         | B::SealSkipped
         | B::ShortSegmentAccepted
+        | B::ShortSegmentRecycled
         | B::UnreadableTakenForEmpty => {
             Some("the journal's trials: it takes one damage among many thousands")
         }

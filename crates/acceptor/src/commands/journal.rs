@@ -224,9 +224,9 @@ fn sound_text(durable: &Durable, summary: &Summary) -> String {
         (None, false) => "; all of it is sealed".to_owned(),
     };
     format!(
-        "sound: {acceptor}, {} segments, {} records up to batch {}, {votes} votes from floor {floor} to {highest}, promised {promised}, held \
+        "sound: {acceptor}, {} segments (and {} to be used again), {} records up to batch {}, {votes} votes from floor {floor} to {highest}, promised {promised}, held \
          {held}{tail}",
-        summary.segments, summary.records, summary.batches
+        summary.segments, summary.unneeded, summary.records, summary.batches
     )
 }
 
@@ -236,6 +236,7 @@ fn sound_json(durable: &Durable, summary: &Summary) -> Json {
         "state": head_json(durable.head()),
         "votes": durable.votes_above(durable.head().floor.previous()).count(),
         "segments": summary.segments,
+        "unneeded_segments": summary.unneeded,
         "records": summary.records,
         "batches": summary.batches,
         "sealed": !summary.rewritten,

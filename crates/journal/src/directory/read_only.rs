@@ -55,7 +55,7 @@ impl Disk for ReadOnly {
     }
 
     fn open(&mut self, name: &str) -> io::Result<RealFile> {
-        Ok(RealFile { file: File::open(self.path.join(name))?, cursor: None })
+        Ok(RealFile { file: File::open(self.path.join(name))?, cursor: None, direct: None })
     }
 
     fn create(&mut self, _name: &str) -> io::Result<RealFile> {

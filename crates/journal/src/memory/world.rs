@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::ops::Range;
 
 use super::content::Content;
 use super::{Cost, Fault, Operation, PowerLoss};
@@ -164,15 +165,19 @@ impl World {
         }
     }
 
-    pub(super) fn sync(&mut self, inode: u64) -> Result<()> {
+    /// Syncs what was written to this part of a file.
+    pub(super) fn sync(&mut self, inode: u64, part: Range<usize>) -> Result<()> {
         self.cost.syncs += 1;
         let fault = self.operate(Operation::Sync)?;
         let Inode { seen, synced, pending, diverged } =
             self.inodes.get_mut(&inode).ok_or(ErrorKind::NotFound)?;
+        let overlaps = |(at, bytes): &mut (usize, Vec<u8>)| *at < part.end && part.start < *at + bytes.len();
         match fault {
             None => {
-                for (at, bytes) in pending.drain(..) {
-                    if *diverged {
+                let due: Vec<(usize, Vec<u8>)> = pending.extract_if(.., overlaps).collect();
+                for (at, bytes) in due {
+                    // What is seen is what is synced, unless something else in flight is seen too.
+                    if *diverged || !pending.is_empty() {
                         synced.put(at, &bytes);
                     } else {
                         synced.share(seen, at, bytes.len());
@@ -184,7 +189,7 @@ impl World {
             // The pages are marked clean: still readable, and never written to the disk.
             Some(Fault::Fails | Fault::FailsForEver | Fault::Vanishes) => {
                 *diverged = true;
-                pending.clear();
+                pending.retain_mut(|written| !overlaps(written));
             }
         }
         reported(fault)

@@ -1,11 +1,13 @@
 //! Failing and full disks. S3: one failure ends the journal; what it left in memory only is never taken for durable.
 
 use synod_journal::memory::MemoryDisk;
-use synod_journal::{Error, Preparation, Recovery};
+use synod_journal::{Error, Journal, Preparation, Recovery};
 
 use crate::trials::failure::{SCRIPT, every_capacity, every_failure, every_failure_at_a_restart};
-use crate::trials::oracle::{Oracle, blob, open, options, read};
+use crate::trials::oracle::{Oracle, Step, blob, open, options, read};
 use crate::trials::power_loss::RECYCLING;
+
+use Step::{Commit, KeepLast};
 
 #[test]
 fn s3_a_failure_ends_the_journal_and_a_restart_trusts_nothing_it_left() {
@@ -81,6 +83,56 @@ fn a_restart_on_a_full_disk_changes_nothing() {
         let size = disk.content(&format!("segment-{:016x}", journal.segment())).len();
         assert_eq!(size >= 1024, room == 1024, "a shorter segment will do");
     }
+}
+
+/// A journal of five segments on a full disk, the first three of which wait to be used again.
+fn full_with_unneeded() -> (MemoryDisk, Oracle, Journal<MemoryDisk>) {
+    let (disk, options) = (MemoryDisk::new(), options(1024, 64));
+    let (_, mut journal) = open(&disk, &options).unwrap();
+    let mut oracle = Oracle::default();
+    let script =
+        [Commit(1, 700), Commit(1, 700), Commit(1, 700), Commit(1, 700), KeepLast(1), Commit(1, 700)];
+    oracle.run(&mut journal, &script, 1).unwrap();
+    assert_eq!(journal.segment(), 5);
+    disk.limit(Some(0));
+    (disk, oracle, journal)
+}
+
+#[test]
+fn on_a_full_disk_segments_that_wait_are_the_next_ones() {
+    let (disk, mut oracle, mut journal) = full_with_unneeded();
+    oracle.run(&mut journal, &[Commit(1, 700), Commit(1, 700), Commit(1, 700)], 1).unwrap();
+    assert!(oracle.commit(&mut journal, 1, 700, 1).unwrap_err().is_no_space(), "three of them");
+    journal.discard();
+    oracle.in_flight.clear();
+    let (found, _) = read(&disk.after_power_loss(|| false), &options(1024, 64)).unwrap();
+    oracle.check(&found, "full");
+    assert_eq!(found.summary.unneeded, 0);
+}
+
+#[test]
+fn on_a_full_disk_segments_that_wait_make_room_for_a_larger_one_and_for_the_reserve() {
+    let (disk, mut oracle, mut journal) = full_with_unneeded();
+    disk.limit(Some(5 * 1024));
+    oracle.commit(&mut journal, 1, 2_000, 1).unwrap();
+    let (found, _) = read(&disk.after_power_loss(|| false), &options(1024, 64)).unwrap();
+    oracle.check(&found, "full");
+
+    let (disk, _, mut journal) = full_with_unneeded();
+    journal.keep_reserve(128);
+    disk.limit(Some(5 * 1024));
+    while journal.prepare_step().unwrap() == Preparation::Unfinished {}
+    assert_eq!(disk.content("reserve").len(), 128);
+}
+
+#[test]
+fn a_restart_on_a_full_disk_begins_with_a_segment_that_waits() {
+    let (disk, oracle, journal) = full_with_unneeded();
+    drop(journal);
+    disk.kill();
+    let (found, journal) = open(&disk, &options(1024, 64)).unwrap();
+    oracle.check(&found, "restart");
+    assert_eq!((found.summary.unneeded, journal.segment()), (3, 6));
 }
 
 #[test]

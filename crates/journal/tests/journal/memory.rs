@@ -21,6 +21,35 @@ fn disk_with(bytes: &[u8]) -> (MemoryDisk, MemoryFile) {
 }
 
 #[test]
+fn a_synced_write_makes_nothing_else_durable() {
+    let (disk, mut file) = disk_with(&[1; 100]);
+    write(&mut file, 0, &[2; 20]).unwrap();
+    file.write_synced_at(32, &mut [IoSlice::new(&[3; 10]), IoSlice::new(&[4; 10])]).unwrap();
+    let expected = |first: u8| {
+        let mut bytes = [1; 100];
+        bytes[..20].fill(first);
+        bytes[32..42].fill(3);
+        bytes[42..52].fill(4);
+        bytes
+    };
+    assert_eq!(disk.content("file"), expected(2), "both are seen");
+    assert_eq!(disk.after_power_loss(|| false).content("file"), expected(1));
+    assert_eq!(disk.after_power_loss(|| true).content("file"), expected(2));
+    // What lies below it in the same place goes with it, or it would come back over it.
+    write(&mut file, 40, &[5; 20]).unwrap();
+    file.write_synced_at(50, &mut [IoSlice::new(&[6; 4])]).unwrap();
+    let left = disk.after_power_loss(|| true);
+    assert_eq!(left.content("file"), disk.content("file"));
+    assert_eq!(disk.after_power_loss(|| false).content("file")[40..60], disk.content("file")[40..60]);
+    // One that fails takes nothing of what is in flight elsewhere.
+    disk.plant_on(Operation::Sync, 0, Fault::Fails);
+    assert!(file.write_synced_at(64, &mut [IoSlice::new(&[7; 4])]).is_err());
+    file.sync().unwrap();
+    let left = disk.after_power_loss(|| false).content("file");
+    assert_eq!((&left[..20], left[64]), (&[2; 20][..], 1));
+}
+
+#[test]
 fn a_power_loss_keeps_what_is_synced_and_of_the_rest_what_is_chosen() {
     let (mut disk, mut file) = disk_with(&[1; 100]);
     write(&mut file, 50, &[2; 96]).unwrap();

@@ -1,7 +1,7 @@
 //! Dropping and recycling segments (S11), old bytes that would be valid in another place, and the sizes of segments.
 
 use synod_journal::memory::MemoryDisk;
-use synod_journal::{Disk, Preparation};
+use synod_journal::{Disk, Journal, Preparation};
 
 use crate::trials::oracle::{Oracle, Step, batches, blob, open, options, read};
 
@@ -26,9 +26,8 @@ fn s11_a_segment_is_dropped_only_after_a_synced_head_declares_it_unneeded() {
     assert_eq!(journal.prepare_step().unwrap(), Preparation::Unfinished);
     assert_eq!(segments(&disk), [2, 3, 4]);
     assert!(disk.files().contains(&"spare".to_owned()), "the first becomes the spare");
-    journal.prepare_step().unwrap();
-    assert_eq!(segments(&disk), [3, 4], "the next is removed");
     assert_eq!(journal.prepare_step().unwrap(), Preparation::Ready);
+    assert_eq!(segments(&disk), [2, 3, 4], "the next waits");
     let (found, _) = read(&disk, &options).unwrap();
     assert_eq!(batches(&found.records), [3, 4]);
 }
@@ -86,6 +85,52 @@ fn what_a_crash_left_of_dropped_segments_is_dropped_later() {
     assert_eq!(batches(&found.records), [3, 4]);
     while journal.prepare_step().unwrap() == Preparation::Unfinished {}
     assert_eq!(segments(&left), [3, 4]);
+}
+
+/// Commits so many batches, each of which fills a segment.
+fn fill(journal: &mut Journal<MemoryDisk>, oracle: &mut Oracle, segments: u64) {
+    for _ in 0..segments {
+        oracle.run(journal, &[Commit(1, 700)], 1).unwrap();
+        while journal.prepare_step().unwrap() == Preparation::Unfinished {}
+    }
+}
+
+#[test]
+fn segments_let_go_in_bulk_are_used_again_and_no_zeros_are_written() {
+    let disk = MemoryDisk::new();
+    let options = options(1024, 64);
+    let (_, mut journal) = open(&disk, &options).unwrap();
+    let mut oracle = Oracle::default();
+    let mut most = 0;
+    for round in 0..6 {
+        disk.take_cost();
+        fill(&mut journal, &mut oracle, 10);
+        let written = disk.take_cost().bytes;
+        // A head, and a batch of 700 bytes; a segment of zeros would be another 1024.
+        assert!(round < 2 || written <= 10 * (128 + 832), "round {round}: {written} bytes");
+        most = most.max(disk.files().len());
+        assert!(most <= 14, "what waits takes the place of what is needed: {:?}", disk.files());
+        oracle.run(&mut journal, &[KeepLast(2)], 1).unwrap();
+        let (found, _) = read(&disk.after_power_loss(|| false), &options).unwrap();
+        oracle.check(&found, &format!("round {round}"));
+    }
+    // What waits outlives a restart, and is used for the segment that this begins too.
+    fill(&mut journal, &mut oracle, 1);
+    drop(journal);
+    disk.take_cost();
+    let (found, mut journal) = open(&disk, &options).unwrap();
+    oracle.check(&found, "restart");
+    fill(&mut journal, &mut oracle, 5);
+    let written = disk.take_cost().bytes;
+    assert!(written <= 6 * (128 + 832), "{written} bytes");
+    // Less use, less that waits.
+    for _ in 0..20 {
+        oracle.run(&mut journal, &[KeepLast(1)], 1).unwrap();
+        fill(&mut journal, &mut oracle, 1);
+    }
+    assert!(segments(&disk).len() <= 4, "{:?}", segments(&disk));
+    let (found, _) = read(&disk, &options).unwrap();
+    oracle.check(&found, "the end");
 }
 
 #[test]
