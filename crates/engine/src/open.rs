@@ -17,11 +17,13 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Bytes of overlay at which a state that is being built is written down as it comes.
     pub spill_bytes: u64,
+    /// Bytes of overlay at which the storage is full until there is room for a checkpoint.
+    pub most_overlay_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { cache_bytes: 256 << 20, spill_bytes: 64 << 20 }
+        Options { cache_bytes: 256 << 20, spill_bytes: 64 << 20, most_overlay_bytes: 1 << 30 }
     }
 }
 
@@ -39,7 +41,7 @@ pub fn open(
     let Some(about) = base.get(&record::ABOUT)? else {
         // Whatever is there was spilled by a state that never had a checkpoint.
         base.clear()?;
-        return Ok(StateMachine::new(limits, DiskStorage::new(base, None, options.spill_bytes)));
+        return Ok(StateMachine::new(limits, DiskStorage::new(base, None, options)));
     };
     let about = About::read(&about)?;
     let mut pieces = Vec::new();
@@ -47,7 +49,7 @@ pub fn open(
         let missing = || EngineError::Damaged(format!("piece {number} of its sessions is missing"));
         pieces.push(base.get(&record::rest_key(number))?.ok_or_else(missing)?);
     }
-    let mut builder = Builder::around(limits, DiskStorage::new(base, Some(about.keys), options.spill_bytes));
+    let mut builder = Builder::around(limits, DiskStorage::new(base, Some(about.keys), options));
     for piece in pieces {
         builder.take(&piece)?;
     }

@@ -10,6 +10,7 @@ use synod_store::{Record, RecordRef, Snapshot, Stamp, Storage};
 use crate::base::{Base, BaseSnapshot};
 use crate::layer::Layer;
 use crate::merged::Merged;
+use crate::open::Options;
 use crate::record;
 use crate::vault::Vault;
 
@@ -28,13 +29,24 @@ pub struct DiskStorage {
     spill_bytes: u64,
     /// The same, or more where there was no room.
     spill_at_bytes: u64,
+    most_overlay_bytes: u64,
 }
 
 impl DiskStorage {
-    pub(crate) fn new(base: Base, kept: Option<u64>, spill_bytes: u64) -> DiskStorage {
+    pub(crate) fn new(base: Base, kept: Option<u64>, options: Options) -> DiskStorage {
+        let Options { spill_bytes, most_overlay_bytes, .. } = options;
         let len = kept.unwrap_or(0);
         let (live, frozen, kept) = (Layer::default(), None, kept.is_some());
-        DiskStorage { base, live, frozen, len, kept, spill_bytes, spill_at_bytes: spill_bytes }
+        DiskStorage {
+            base,
+            live,
+            frozen,
+            len,
+            kept,
+            spill_bytes,
+            spill_at_bytes: spill_bytes,
+            most_overlay_bytes,
+        }
     }
 
     /// Where this storage's checkpoints are made durable; may go to another thread.
@@ -63,7 +75,10 @@ impl DiskStorage {
     fn spill(&mut self) {
         match self.vault().spill(&self.live) {
             Ok(()) => (self.live, self.spill_at_bytes) = (Layer::default(), self.spill_bytes),
-            Err(error) if error.is_no_space() => self.spill_at_bytes = 2 * self.live.bytes(),
+            // Whoever applies slots stops when it is full; whoever builds a state can only be stopped.
+            Err(error) if error.is_no_space() && self.live.bytes() < 2 * self.most_overlay_bytes => {
+                self.spill_at_bytes = 2 * self.live.bytes();
+            }
             Err(error) => self.base.stop(error),
         }
     }
@@ -106,6 +121,10 @@ impl Storage for DiskStorage {
 
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn is_full(&self) -> bool {
+        self.overlay_bytes() >= self.most_overlay_bytes
     }
 
     fn snapshot(&self) -> DiskSnapshot {

@@ -20,7 +20,7 @@ use synod_store::{Cursor, Image, MemoryStorage, Snapshot, StateMachine};
 
 const FOLDER: &str = "SYNOD_TEST_CRASH_FOLDER";
 const SEED: &str = "SYNOD_TEST_CRASH_SEED";
-const OPTIONS: Options = Options { cache_bytes: 1 << 20, spill_bytes: 1 << 20 };
+const OPTIONS: Options = Options { cache_bytes: 1 << 20, spill_bytes: 1 << 20, most_overlay_bytes: 1 << 30 };
 /// Slots between two checkpoints.
 const STEP: u64 = 5;
 const KEPT: &str = "kept ";

@@ -15,7 +15,7 @@ use support::{LIMITS, Log};
 use synod_engine::{DiskStorage, Options, open, verify};
 use synod_store::{Cursor, Image, MemoryStorage, Snapshot, StateMachine};
 
-const OPTIONS: Options = Options { cache_bytes: 1 << 20, spill_bytes: 1 << 20 };
+const OPTIONS: Options = Options { cache_bytes: 1 << 20, spill_bytes: 1 << 20, most_overlay_bytes: 1 << 30 };
 
 struct Mounted(PathBuf);
 

@@ -36,6 +36,8 @@ pub(crate) struct Checkpoints {
     /// Whether the timer has been set.
     is_timer_set: bool,
     retry_ms: u64,
+    /// Nothing more is applied before a checkpoint is durable: the storage is full.
+    pub(crate) is_stopped: bool,
 }
 
 impl Checkpoints {
@@ -50,6 +52,7 @@ impl Checkpoints {
             is_waiting: false,
             is_timer_set: false,
             retry_ms: RETRY_MS,
+            is_stopped: false,
         }
     }
 
@@ -67,7 +70,10 @@ impl<S: Storage> Learner<S> {
     /// Whether a checkpoint should be made.
     pub fn is_checkpoint_due(&self) -> bool {
         let Checkpoints { since_bytes, is_urgent, .. } = self.checkpoints;
-        (is_urgent || since_bytes >= self.config.tuning.checkpoint_bytes) && self.may_checkpoint()
+        let is_due = is_urgent
+            || since_bytes >= self.config.tuning.checkpoint_bytes
+            || self.machine.storage().is_full();
+        is_due && self.may_checkpoint()
     }
 
     /// Whether anything was applied that no checkpoint holds, and a checkpoint can be made of it.
@@ -129,6 +135,22 @@ impl<S: Storage> Learner<S> {
         }
         (checkpoints.is_full, checkpoints.is_waiting) = (true, true);
         (checkpoints.writing, checkpoints.is_urgent) = (None, true);
+    }
+
+    /// Whether the next slot may be applied: not while the storage is full (I14). What is chosen meanwhile waits in the log, as behind a gap.
+    pub(crate) fn may_apply(&mut self) -> bool {
+        let is_full = self.machine.storage().is_full();
+        if is_full && !self.checkpoints.is_stopped {
+            warn!(
+                applied = %self.machine.applied(),
+                "as much of the state as may is in no checkpoint: applies nothing more until one is durable, and answers no read that needs more. \
+                 Nothing is lost; if the disk is full, make room in the data directory"
+            );
+        } else if !is_full && self.checkpoints.is_stopped {
+            info!(applied = %self.machine.applied(), "goes on applying");
+        }
+        self.checkpoints.is_stopped = is_full;
+        !is_full
     }
 
     /// Sees that a checkpoint that found no room is tried again.

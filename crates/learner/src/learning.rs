@@ -98,10 +98,12 @@ impl<S: Storage> Learner<S> {
         Ok(())
     }
 
-    /// Applies what has no gap before it.
+    /// Applies what has no gap before it, as far as the storage takes it.
     pub(crate) fn learn_waiting(&mut self, effects: &mut Out) {
         let before = self.log.next();
-        while let Some((slot, value)) = self.log.take_next() {
+        while self.may_apply()
+            && let Some((slot, value)) = self.log.take_next()
+        {
             let applied = self.machine.apply(slot, &value);
             self.history.note(slot, self.machine.chain());
             let bytes = value.len() as u64;
@@ -164,6 +166,8 @@ impl<S: Storage> Learner<S> {
     }
 
     pub(crate) fn on_subscribe_timer(&mut self, effects: &mut Out) {
+        // A checkpoint may have let it go on.
+        self.learn_waiting(effects);
         self.linked_proposers().for_each(|proposer| self.subscribe(proposer, effects));
         effects.set_timer(Timer::Subscribe, Delay::exactly(self.config.tuning.subscribe_ms));
     }

@@ -36,7 +36,7 @@ enum Thread {
     Idle,
     /// It was given an image, and hasn't begun.
     Given {
-        image: Image<MemorySnapshot>,
+        image: Box<Image<MemorySnapshot>>,
         cluster: ClusterId,
         is_other: bool,
     },
@@ -64,7 +64,7 @@ impl Scribe {
         }
         let is_other = self.checkpointed_installs < self.role.installed();
         self.checkpointed_installs = self.role.installed();
-        self.thread = Thread::Given { image: self.role.checkpoint(), cluster, is_other };
+        self.thread = Thread::Given { image: Box::new(self.role.checkpoint()), cluster, is_other };
         true
     }
 
@@ -180,7 +180,7 @@ impl<T: Teller> World<T> {
         let Some(Process::Learner(mut scribe)) = node.process.take() else { return Ok(()) };
         let stepped = match std::mem::replace(&mut scribe.thread, Thread::Writing) {
             Thread::Given { image, cluster, is_other } => {
-                scribe.keeper.begin(image, cluster, is_other).map(|()| None)
+                scribe.keeper.begin(*image, cluster, is_other).map(|()| None)
             }
             Thread::Writing => scribe.keeper.step(),
             Thread::Idle | Thread::Done(_) => Ok(None),

@@ -49,6 +49,12 @@ pub trait Storage {
     /// How many keys there are.
     fn len(&self) -> u64;
 
+    /// Whether it holds as much in memory as it may of what no checkpoint holds: it should be given nothing more until one is durable (I14).
+    /// Never so for an engine in memory.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -14,7 +14,7 @@ use synod_store::{Builder, Cursor, Image, MemoryStorage, Snapshot, StateMachine,
 use self::files::{Files, files, write};
 use super::support::{LIMITS, Log, Random};
 
-const OPTIONS: Options = Options { cache_bytes: 1 << 20, spill_bytes: 2_000 };
+const OPTIONS: Options = Options { cache_bytes: 1 << 20, spill_bytes: 2_000, most_overlay_bytes: 1 << 30 };
 const SLOTS: u64 = 300;
 /// Slots between two checkpoints.
 const STEP: u64 = 10;

@@ -38,3 +38,8 @@ fn i10_a_state_is_built_of_another_engines_image_and_is_none_before_its_first_ch
 fn other_limits_and_keys_too_long_are_refused() {
     trials::refused_limits();
 }
+
+#[test]
+fn i14_an_overlay_is_full_until_a_checkpoint_of_it_is_durable() {
+    trials::full_until_kept();
+}

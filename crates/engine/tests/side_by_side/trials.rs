@@ -21,7 +21,7 @@ pub(crate) fn take_runs() -> u64 {
     RUNS.take()
 }
 
-const SMALL: Options = Options { cache_bytes: 1 << 20, spill_bytes: 2_000 };
+const SMALL: Options = Options { cache_bytes: 1 << 20, spill_bytes: 2_000, most_overlay_bytes: 1 << 30 };
 
 /// A folder of its own, empty, and gone when the test has passed.
 struct Folder(PathBuf);
@@ -234,4 +234,35 @@ pub(crate) fn refused_limits() {
     assert!(matches!(open(&folder.0, other, SMALL), Err(EngineError::Image(_))));
     let long = Limits { key_bytes: 65_535, ..LIMITS };
     assert!(matches!(open(&folder.0, long, SMALL), Err(EngineError::KeysTooLong { .. })));
+}
+
+/// An overlay that holds as much as it may, until a checkpoint of it is durable.
+pub(crate) fn full_until_kept() {
+    let folder = Folder::new("side-by-side-full");
+    let options = Options { most_overlay_bytes: 4_000, ..SMALL };
+    let mut disk = open(&folder.0, LIMITS, options).unwrap();
+    let mut log = Log::new(9);
+    let apply = |disk: &mut StateMachine<DiskStorage>, log: &mut Log| {
+        let (slot, value) = log.slot();
+        disk.apply(slot, &value);
+    };
+    let keep = |disk: &mut StateMachine<DiskStorage>| {
+        let image = disk.checkpoint();
+        disk.storage().vault().keep(&image).unwrap();
+        disk.checkpointed();
+    };
+    (0..500).for_each(|_| apply(&mut disk, &mut log));
+    assert!(!disk.storage().is_full(), "what belongs to no checkpoint is written down as it comes");
+    keep(&mut disk);
+    for _ in 0..3 {
+        assert!(!disk.storage().is_full());
+        while !disk.storage().is_full() {
+            assert!(disk.storage().overlay_bytes() < 4_000);
+            apply(&mut disk, &mut log);
+        }
+        // One that fails leaves what it was to write.
+        disk.checkpoint();
+        assert!(disk.storage().is_full());
+        keep(&mut disk);
+    }
 }
