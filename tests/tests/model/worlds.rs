@@ -66,7 +66,7 @@ fn s4_promises_in_chunks() {
 #[test]
 fn s4_promises_in_chunks_above_a_held_prefix() {
     let needed = [Chosen, ChosenAfterLeaderChange, PromiseInSeveralChunks, SentAgain];
-    check("chunks above held", worlds::chunks_above_held(), 186_158, &needed);
+    check("chunks above held", worlds::chunks_above_held(), 206_045, &needed);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn s6_s8_held_prefixes_healing_and_fetch() {
 
 #[test]
 fn s6_slots_sent_again() {
-    check("resending", worlds::resending(), 23_904, &[Chosen, ChosenAfterLeaderChange, SentAgain]);
+    check("resending", worlds::resending(), 29_305, &[Chosen, ChosenAfterLeaderChange, SentAgain]);
 }
 
 #[test]
