@@ -38,6 +38,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         B::HistoryOfOlderState => Some(
             "the learner's trials, `tests/tests/planted/learners.rs`: a peer must ask for just the slots before a snapshot's; a seed in a thousand",
         ),
+        B::FollowerUnpinned => Some(
+            "the learner's trials, `tests/tests/planted/learners.rs`: the log must pass by whoever has just been given a state",
+        ),
         B::SnapshotOverNewer => Some(
             "the learner's trials, `tests/tests/planted/learners.rs`: the log must overtake a transfer that began because the log was gone",
         ),
