@@ -37,7 +37,7 @@ pub(crate) struct Checkpoints {
     is_timer_set: bool,
     retry_ms: u64,
     /// Nothing more is applied before a checkpoint is durable: the storage is full.
-    pub(crate) is_stopped: bool,
+    is_stopped: bool,
 }
 
 impl Checkpoints {

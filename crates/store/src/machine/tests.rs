@@ -173,11 +173,10 @@ fn expiry_takes_effect_only_at_the_last_renewal() {
 
 #[test]
 fn garbage_is_skipped_alone_and_counts_in_position_and_chain() {
-    let mut garbage = BatchBuilder::default();
-    garbage.push_batch(&[3, 0, 0, 0, 250, 250, 250], 1);
-    garbage.push(&Command::Open { nonce: 1 });
-    let mut broken = garbage.finish().0.bytes().to_vec();
-    broken.extend_from_slice(&[9, 0, 0, 0, 1]);
+    let mut opening = BatchBuilder::default();
+    opening.push(&Command::Open { nonce: 1 });
+    let garbage: &[u8] = &[3, 0, 0, 0, 250, 250, 250];
+    let broken = [garbage, opening.finish().0.bytes(), &[9, 0, 0, 0, 1]].concat();
     let mut machine = machine();
     let opened = machine.apply(Slot(1), &Value::new(broken.into())).opened;
     assert_eq!(opened[0].session, Some(SessionId { slot: Slot(1), position: 1 }));
