@@ -80,14 +80,14 @@ fn learners(join: &Join) -> (LearnerId, LearnerId) {
 
 async fn restart(synod: &mut Synod, join: &Join) -> Result<()> {
     let (comes, stays) = learners(join);
-    let wanted = until(synod, stays, |_| true).await?.applied;
-    until(synod, comes, |status| status.applied >= wanted).await?;
+    let wanted = until(synod, stays, POLL, |_| true).await?.applied;
+    until(synod, comes, POLL, |status| status.applied >= wanted).await?;
     synod.stop(Part::Learner, comes.0.into())?;
     let begun = Instant::now();
     synod.start_again(Part::Learner, comes.0.into())?;
-    let first = until(synod, comes, |_| true).await?;
+    let first = until(synod, comes, POLL, |_| true).await?;
     let answered = begun.elapsed();
-    let status = until(synod, comes, |status| status.applied >= wanted).await?;
+    let status = until(synod, comes, POLL, |status| status.applied >= wanted).await?;
     println!(
         "{comes} killed with -9 and started again, {} keys: answers after {answered:.2?} (slot {} of {wanted}, from its checkpoint), serves \
          after {:.2?}",
@@ -129,11 +129,11 @@ async fn phases(synod: &mut Synod, join: &Join, load: &Load, folder: &Path) -> R
     synod.start_again(Part::Learner, comes.0.into())?;
     told.begin(synod);
     let started = Instant::now();
-    seldom(synod, comes, |status| status.applied.0 > 0 && status.transfer.is_none()).await?;
+    until(synod, comes, SELDOM, |status| status.applied.0 > 0 && status.transfer.is_none()).await?;
     told.end(synod, "fetches the state");
     loop {
-        let level = seldom(synod, stays, |_| true).await?.applied;
-        if seldom(synod, comes, |_| true).await?.applied.0 + LEVEL_SLOTS >= level.0 {
+        let level = until(synod, stays, SELDOM, |_| true).await?.applied;
+        if until(synod, comes, SELDOM, |_| true).await?.applied.0 + LEVEL_SLOTS >= level.0 {
             break;
         }
         ensure!(started.elapsed() < PATIENCE, "{comes} hasn't caught up in {PATIENCE:?}");
@@ -141,7 +141,7 @@ async fn phases(synod: &mut Synod, join: &Join, load: &Load, folder: &Path) -> R
     }
     told.end(synod, "fetches the log");
     let took = started.elapsed();
-    seldom(synod, comes, |status| status.synced.0 > 0).await?;
+    until(synod, comes, SELDOM, |status| status.synced.0 > 0).await?;
     told.end(synod, "first checkpoint");
     let synced = started.elapsed();
     sleep(join.window).await;
@@ -198,27 +198,11 @@ fn verdict(join: &Join, phases: &[Phase]) -> Result<()> {
     Ok(())
 }
 
-/// Asks a learner now and then until it answers something that will do.
-async fn seldom(
-    synod: &Synod,
-    learner: LearnerId,
-    will_do: impl Fn(&LearnerStatus) -> bool,
-) -> Result<LearnerStatus> {
-    let begun = Instant::now();
-    loop {
-        let status = until(synod, learner, |_| true).await?;
-        if will_do(&status) {
-            return Ok(status);
-        }
-        ensure!(begun.elapsed() < PATIENCE, "{learner} didn't come so far in {PATIENCE:?}: {status:?}");
-        sleep(SELDOM).await;
-    }
-}
-
-/// Asks a learner until it answers something that will do.
+/// Asks a learner until it answers something that will do, with that pause between two questions.
 async fn until(
     synod: &Synod,
     learner: LearnerId,
+    pause: Duration,
     will_do: impl Fn(&LearnerStatus) -> bool,
 ) -> Result<LearnerStatus> {
     let begun = Instant::now();
@@ -226,7 +210,7 @@ async fn until(
         let answer = ask::status(&synod.cluster, learner.into(), ANSWER).await;
         match answer {
             Ok(Status::Learner(status)) if will_do(&status) => return Ok(status),
-            Ok(_) | Err(_) if begun.elapsed() < PATIENCE => sleep(POLL).await,
+            Ok(_) | Err(_) if begun.elapsed() < PATIENCE => sleep(pause).await,
             Ok(status) => bail!("{learner} didn't come so far in {PATIENCE:?}: {status:?}"),
             Err(error) => bail!("{learner} didn't answer in {PATIENCE:?}: {error}"),
         }
