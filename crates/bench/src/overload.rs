@@ -2,23 +2,23 @@
 //!
 //! Arrivals are a Poisson process. A latency counts from the moment at which the schedule wanted the call, also when the generator
 //! was late, and only for calls that were answered. After the overload half the capacity is offered, until latency is what it was.
-//! The generator runs on the same machine: what it takes of the processors is told, and lowers what is left for the cluster. Where it is late by
-//! more than some milliseconds it measures itself: offer larger values then, of which fewer are enough.
+//! The generator runs on the same machine: what it takes of the processors is told, and lowers what is left for the cluster. So that it isn't one of
+//! a dozen processes in line for a core, as callers on other machines aren't, it asks for a higher priority than the cluster has. Where it is late
+//! by more than some milliseconds it measures itself: offer larger values then, of which fewer are enough.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use rustix::process::setpriority_process;
 use serde::Serialize;
 use synod_client::{CallError, Client, Failure};
-use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::load::{self, LONGEST_US, Service};
@@ -37,6 +37,8 @@ const BUCKET: Duration = Duration::from_millis(100);
 const NORMAL_BUCKETS: usize = 5;
 /// What is offered before and after the overload, of the capacity.
 const LIGHT: f64 = 0.5;
+/// The generator's priority, of -20 (most) to 19; the cluster keeps what this program was started with.
+const PRIORITY: i32 = -15;
 
 /// What is offered.
 #[derive(Clone, Debug)]
@@ -117,7 +119,14 @@ pub async fn run(
     tell: impl Fn(&Offered) -> Result<()>,
 ) -> Result<()> {
     let synod = Synod::start(&overload.case.shape, bin_dir, &folder).await?;
-    let offered = LocalSet::new().run_until(offer_all(overload, &synod, tell)).await;
+    // Of this thread alone, which does all of it.
+    if let Err(error) = setpriority_process(None, PRIORITY) {
+        eprintln!(
+            "the generator may not raise its priority to {PRIORITY} ({error}): it waits for a core like the cluster's processes, and what it is late by \
+             is part of every latency; run this as root, or believe only rows where it is hardly late"
+        );
+    }
+    let offered = offer_all(overload, &synod, tell).await;
     drop(synod);
     cleared(offered, &folder)
 }
@@ -202,7 +211,7 @@ impl Offer<'_> {
     /// Begins calls for as long as it says, and waits until all have ended.
     async fn make(&self, processes: &[Started]) -> Result<Seen> {
         let start = Instant::now();
-        let seen = Rc::new(RefCell::new(Seen {
+        let seen = Arc::new(Mutex::new(Seen {
             begun: 0,
             took: Duration::ZERO,
             late: Duration::ZERO,
@@ -224,40 +233,42 @@ impl Offer<'_> {
             while wanted < now.min(self.duration) {
                 let client = self.clients[random.random_range(0..self.clients.len())].clone();
                 let key = load::key(random.random_range(0..self.case.keys));
-                spawn_local(call((client, key, value.clone()), (start, wanted), Rc::clone(&seen)));
-                seen.borrow_mut().begun += 1;
+                tokio::spawn(call((client, key, value.clone()), (start, wanted), Arc::clone(&seen)));
+                lock(&seen).begun += 1;
                 // The time to the next arrival of a Poisson process.
                 let uniform: f64 = random.random();
                 wanted += Duration::from_secs_f64(-(1.0 - uniform).ln() / self.rate);
             }
             if now > looked + LOOK {
                 looked = now;
-                seen.borrow_mut().look(processes);
+                lock(&seen).look(processes);
             }
             sleep_until(start + now + TICK).await;
         }
-        seen.borrow_mut().took = start.elapsed();
-        seen.borrow_mut().is_over = true;
-        while seen.borrow().ended < seen.borrow().begun {
-            seen.borrow_mut().look(processes);
+        lock(&seen).took = start.elapsed();
+        lock(&seen).is_over = true;
+        while !lock(&seen).look(processes) {
             sleep(LOOK).await;
         }
-        Rc::into_inner(seen).map(RefCell::into_inner).ok_or_else(|| anyhow::anyhow!("a call has not ended"))
+        let seen = Arc::into_inner(seen).and_then(|seen| seen.into_inner().ok());
+        seen.context("a call has not ended")
     }
 }
 
 async fn call(
     (client, key, value): (Client, Bytes, Bytes),
     (start, wanted): (Instant, Duration),
-    seen: Rc<RefCell<Seen>>,
+    seen: Arc<Mutex<Seen>>,
 ) {
     let late = start.elapsed().saturating_sub(wanted);
-    let most = seen.borrow().late.max(late);
-    seen.borrow_mut().late = most;
+    {
+        let mut seen = lock(&seen);
+        seen.late = seen.late.max(late);
+    }
     let ended = client.put(key, value).await;
     let now = Instant::now();
     let us = (now - (start + wanted)).as_micros() as u64;
-    let mut seen = seen.borrow_mut();
+    let mut seen = lock(&seen);
     seen.ended += 1;
     let bucket = (wanted.as_millis() / BUCKET.as_millis()) as usize;
     if let Some(bucket) = seen.buckets.get_mut(bucket) {
@@ -274,12 +285,18 @@ async fn call(
     }
 }
 
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().expect("no call panics while it writes")
+}
+
 impl Seen {
-    fn look(&mut self, processes: &[Started]) {
+    /// Notes what memory is held; tells whether all calls have ended.
+    fn look(&mut self, processes: &[Started]) -> bool {
         for (part, usage) in used(processes) {
             let most = self.rss_mib_max.entry(part.name()).or_default();
             *most = most.max(usage.resident_bytes as f64 / f64::from(1 << 20));
         }
+        self.ended == self.begun
     }
 }
 
