@@ -45,7 +45,7 @@ struct Flags {
     /// Keys in use [default: 10000; for --growth 10000000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     keys: Option<u32>,
-    /// Sessions or connections that the callers share [default: one for each 64 callers, at least 4; 4 for --overload]
+    /// Sessions or connections that the callers share [default: one for each 256 callers, at least 4]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     sessions: Option<u32>,
     /// Measured seconds of a round [default: 5; with --join 30 for each phase that has no end of its own]
@@ -308,6 +308,6 @@ fn everything(flags: &Flags) -> Vec<Case> {
 }
 
 fn sessions(flags: &Flags, case: Case) -> usize {
-    let usual = if flags.overload.is_some() { 4 } else { case.in_flight.div_ceil(64).max(4) };
+    let usual = case.in_flight.div_ceil(256).max(4);
     flags.sessions.map_or(usual, |sessions| sessions as usize).min(case.in_flight)
 }
