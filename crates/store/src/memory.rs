@@ -126,6 +126,10 @@ impl Storage for MemoryStorage {
         self.packed(key).map(Packed::record)
     }
 
+    fn show<T>(&self, key: &[u8], see: impl FnOnce(Option<RecordRef<'_>>) -> T) -> T {
+        see(self.packed(key).map(Packed::record_ref))
+    }
+
     fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp {
         let hash = self.hash_of(key);
         let found = self.find(key, hash).and_then(|cell| self.cells.get_mut(cell as usize)?.as_mut());
