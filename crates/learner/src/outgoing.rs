@@ -62,6 +62,11 @@ impl Outgoing {
         self.reads.get(&client).is_some_and(|reads| reads.bytes() >= self.reads_bytes)
     }
 
+    /// So many more read replies for that client will come.
+    pub(crate) fn expect(&mut self, client: ClientId, replies: usize) {
+        self.reads.entry(client).or_default().open.expect(replies);
+    }
+
     /// The reply to a read: what the key has, if anything.
     pub(crate) fn read_reply(
         &mut self,

@@ -89,11 +89,13 @@ impl<S: Storage> Learner<S> {
             return self.reads.arrive(Waiting { client: from, reads });
         }
         let room = usize::try_from(self.reads.room()).unwrap_or(usize::MAX);
+        let (stale, asked): (Vec<Read<'_>>, Vec<Read<'_>>) = reads.iter().partition(|read| !waits(read));
+        if !stale.is_empty() {
+            self.answer(from, &stale);
+        }
         let mut waiting = ReadsBuilder::default();
-        for read in reads.iter() {
-            if !waits(&read) {
-                self.answer(from, &read);
-            } else if waiting.len() < room {
+        for read in asked {
+            if waiting.len() < room {
                 // A byte too many is enough to tell that there can't be such a key.
                 let key = &read.key[..read.key.len().min(most_key_bytes.saturating_add(1))];
                 waiting.push(Read { key, ..read });
@@ -106,16 +108,20 @@ impl<S: Storage> Learner<S> {
         }
     }
 
-    fn answer(&mut self, client: ClientId, read: &Read<'_>) {
-        if self.outgoing.is_full_for(client) || !self.answers() {
-            return self.answer_busy(client, read.id);
-        }
-        let (slot, outgoing) = (self.machine.applied(), &mut self.outgoing);
-        if read.key.len() as u64 > self.config.limits.key_bytes {
-            return outgoing.read_reply(client, read.id, slot, None);
-        }
-        self.machine.storage().show(read.key, |record| {
-            outgoing.read_reply(client, read.id, slot, record.map(|record| (record.stamp, record.value)));
+    fn answer(&mut self, client: ClientId, reads: &[Read<'_>]) {
+        let (slot, retry_ms, answers) =
+            (self.machine.applied(), self.config.tuning.busy_retry_ms, self.answers());
+        let outgoing = &mut self.outgoing;
+        outgoing.expect(client, reads.len());
+        let keys: Vec<&[u8]> = reads.iter().map(|read| read.key).collect();
+        self.machine.storage().show(&keys, |number, record| {
+            let Read { id, key, .. } = reads[number];
+            if outgoing.is_full_for(client) || !answers {
+                return outgoing.busy(client, id, slot, retry_ms);
+            }
+            // One that is too long may be only the beginning of what was asked for.
+            let record = record.filter(|_| key.len() as u64 <= self.config.limits.key_bytes);
+            outgoing.read_reply(client, id, slot, record.map(|record| (record.stamp, record.value)));
         });
     }
 
@@ -139,9 +145,7 @@ impl<S: Storage> Learner<S> {
 
     pub(crate) fn answer_ready_reads(&mut self) {
         for Waiting { client, reads } in self.reads.take_ready(self.machine.applied()) {
-            for read in reads.iter() {
-                self.answer(client, &read);
-            }
+            self.answer(client, &reads.iter().collect::<Vec<_>>());
         }
     }
 

@@ -46,9 +46,11 @@ pub trait Storage {
     /// The record of `key`.
     fn get(&self, key: &[u8]) -> Option<Record>;
 
-    /// Shows the record of `key` where it lies, if the engine can.
-    fn show<T>(&self, key: &[u8], see: impl FnOnce(Option<RecordRef<'_>>) -> T) -> T {
-        see(self.get(key).as_ref().map(RecordRef::of))
+    /// Shows the records of `keys`, in order; where they lie, if the engine can.
+    fn show(&self, keys: &[&[u8]], mut see: impl FnMut(usize, Option<RecordRef<'_>>)) {
+        for (number, key) in keys.iter().enumerate() {
+            see(number, self.get(key).as_ref().map(RecordRef::of));
+        }
     }
 
     /// Sets `key`, with the stamp that `stamp` makes of the one it had; returns that.

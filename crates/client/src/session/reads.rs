@@ -129,8 +129,11 @@ impl<T> Reads<T> {
         if self.earliest_deadline.is_none_or(|earliest| earliest > now) {
             return Vec::new();
         }
-        let mut over: Vec<(Duration, u64)> =
-            self.all().filter(|(_, read)| read.deadline <= now).map(|(id, read)| (read.deadline, id)).collect();
+        let mut over: Vec<(Duration, u64)> = self
+            .all()
+            .filter(|(_, read)| read.deadline <= now)
+            .map(|(id, read)| (read.deadline, id))
+            .collect();
         over.sort_unstable();
         let ended = over.into_iter().filter_map(|(_, id)| self.end(id)).collect();
         self.earliest_deadline = self.all().map(|(_, read)| read.deadline).min();
@@ -212,4 +215,105 @@ impl<T> Reads<T> {
 
 fn bring_forward(earliest: &mut Option<Duration>, time: Duration) {
     *earliest = Some(earliest.map_or(time, |earliest| earliest.min(time)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn sent(reads: &mut Reads<u64>, now: Duration, random: &mut Random) -> Vec<u64> {
+        let mut all = Vec::new();
+        while let Some(message) = reads.take_unsent(now, random) {
+            all.extend(message.iter().map(|read| read.id));
+        }
+        all
+    }
+
+    /// What is kept, beside what the reads themselves take.
+    fn kept(reads: &Reads<u64>) -> usize {
+        reads.reads.len() + reads.unsent.len() + reads.slow.len()
+    }
+
+    /// Reads, ends and waits at random beside a plain account of what should be there.
+    #[test]
+    fn i14_reads_are_sent_again_and_expire_as_if_each_had_a_timer_whatever_others_do() {
+        for seed in 0..200 {
+            let mut random = Random::new(seed);
+            let mut draw = Random::new(seed + 1_000);
+            let (mut reads, mut now) = (Reads::new(), Duration::ZERO);
+            // By id: deadline, and when it was last sent.
+            let mut account: BTreeMap<u64, (Duration, Option<Duration>)> = BTreeMap::new();
+            for ticket in 1..3_000 {
+                let deadline = now + MS * (1 + draw.below(if ticket % 50 == 0 { 4_000 } else { 40 }) as u32);
+                reads.begin(ticket, Bytes::from_static(b"k"), Consistency::Linearizable, deadline);
+                account.insert(ticket, (deadline, None));
+                if draw.below(3) == 0 {
+                    now += MS * draw.below(4) as u32;
+                }
+                let over: Vec<u64> = reads.expire(now).into_iter().map(|read| read.ticket).collect();
+                let mut due: Vec<_> = account
+                    .iter()
+                    .filter(|(_, (at, _))| *at <= now)
+                    .map(|(id, (at, _))| (*at, *id))
+                    .collect();
+                due.sort_unstable();
+                assert_eq!(over, due.iter().map(|(_, id)| *id).collect::<Vec<_>>(), "seed {seed}");
+                over.iter().for_each(|id| drop(account.remove(id)));
+                reads.send_due_again(now);
+                for id in sent(&mut reads, now, &mut random) {
+                    let before = account.get_mut(&id).unwrap().1.replace(now);
+                    let early = before.is_some_and(|before| now < before + RESEND * 3 / 4);
+                    assert!(!early, "seed {seed}: {id} was sent at {before:?} and {now:?}");
+                }
+                for (id, (_, last)) in &account {
+                    let last = last.expect("all are sent at once");
+                    assert!(
+                        now <= last + RESEND * 10,
+                        "seed {seed}: {id} waits since {last:?}, it is {now:?}"
+                    );
+                }
+                let wake = reads.next_wake();
+                assert!(wake.is_none_or(|wake| wake > now), "seed {seed}: {wake:?} is past at {now:?}");
+                let first = account.values().map(|(deadline, _)| *deadline).min();
+                assert!(wake <= first || first.is_none(), "seed {seed}: sleeps past {first:?}");
+                for id in ticket.saturating_sub(2)..=ticket {
+                    if draw.below(4) > 0 {
+                        assert_eq!(reads.end(id).is_some(), account.remove(&id).is_some(), "seed {seed}");
+                    }
+                }
+                assert_eq!((reads.count, reads.is_empty()), (account.len(), account.is_empty()));
+                assert!(kept(&reads) <= HOLES + 1 + 5 * account.len(), "seed {seed}: {}", kept(&reads));
+            }
+        }
+    }
+
+    /// One read that nobody answers makes a thousand others a second no dearer.
+    #[test]
+    fn i14_a_slow_read_keeps_no_places_of_those_that_came_after_it() {
+        let (mut reads, mut random) = (Reads::new(), Random::new(1));
+        reads.begin(1, Bytes::new(), Consistency::Linearizable, MS * 5_000);
+        for id in 2..10_000 {
+            reads.begin(id, Bytes::new(), Consistency::Linearizable, MS * 5_000);
+            sent(&mut reads, MS, &mut random);
+            assert_eq!(reads.end(id).map(|read| read.ticket), Some(id));
+        }
+        assert!(kept(&reads) <= HOLES + 3, "{}", kept(&reads));
+        assert_eq!(reads.end(1).map(|read| read.ticket), Some(1));
+        assert!(reads.is_empty() && reads.next_wake().is_none());
+    }
+
+    #[test]
+    fn all_are_sent_again_in_order_and_once_when_a_learner_is_left() {
+        let (mut reads, mut random) = (Reads::new(), Random::new(1));
+        (1..=5).for_each(|id| reads.begin(id, Bytes::new(), Consistency::Linearizable, MS * 5_000));
+        assert_eq!(sent(&mut reads, MS, &mut random), [1, 2, 3, 4, 5]);
+        reads.begin(6, Bytes::new(), Consistency::Linearizable, MS * 5_000);
+        reads.busy(2, MS * 50, MS, &mut random);
+        reads.end(3);
+        reads.send_all_again();
+        assert_eq!(sent(&mut reads, MS, &mut random), [1, 2, 4, 5, 6]);
+        assert_eq!(sent(&mut reads, MS, &mut random), [0; 0]);
+    }
 }

@@ -32,7 +32,7 @@ pub(super) fn reply(round: u64, highest: u64) -> ToLearner {
 /// Answers to `client`, as (id, slot, value or none when busy).
 fn answers(sent: &Sent, client: ClientId) -> Vec<(u64, u64, Option<String>)> {
     let replies = to_client(sent, client).into_iter().flat_map(|message| match message {
-        ToClient::ReadReplies(replies) => replies,
+        ToClient::ReadReplies(replies) => replies.iter().collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     });
     replies
@@ -198,8 +198,8 @@ fn s10_an_unsettled_slot_is_sent_to_be_settled_again_and_again() {
 #[test]
 fn stale_reads_are_answered_at_once_with_the_applied_slot() {
     let (mut driver, _) = with_old();
-    let absent = Read { id: 2, key: bytes::Bytes::from(vec![0; 5000]), consistency: Consistency::Stale };
-    let sent = driver.hear(C7, ToLearner::Read(vec![read(1, Consistency::Stale), absent]));
+    let absent = Read { id: 2, key: &[0; 5000], consistency: Consistency::Stale };
+    let sent = driver.hear(C7, ToLearner::Read([read(1, Consistency::Stale), absent].into_iter().collect()));
     assert_eq!((answers(&sent, C7), sent.len()), (vec![(1, 2, some("old")), (2, 2, some(""))], 1));
 }
 

@@ -14,6 +14,9 @@ use crate::value::Value;
 /// a frame of a thousand.
 const SHARED_BYTES: usize = 16 << 10;
 
+/// Room made for values at once, at most.
+const EXPECTED_BYTES: usize = 256 << 10;
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Consistency {
@@ -231,11 +234,21 @@ impl ReadRepliesBuilder {
     /// Bytes that a reply takes beside its value, at most.
     pub const REPLY_BYTES: usize = 64;
 
+    /// Makes room for so many replies with values like the first: what grows bit by bit is copied again and again.
+    pub fn expect(&mut self, replies: usize) {
+        self.answered.reserve(replies);
+    }
+
     /// Adds the reply to a read answered at `slot`: what the key has, if anything. Limits keep a value under 4 GiB.
     pub fn push(&mut self, id: u64, slot: Slot, record: Option<(Stamp, &[u8])>) {
         let found = match record {
             None => Found::Nothing,
             Some((stamp, value)) => {
+                if self.values.is_empty() {
+                    let expected =
+                        (self.answered.capacity() - self.answered.len()).saturating_mul(value.len());
+                    self.values.reserve(expected.min(EXPECTED_BYTES));
+                }
                 self.values.extend_from_slice(value);
                 Found::Value { stamp, bytes: length_of(value) }
             }
