@@ -203,6 +203,21 @@ fn stale_reads_are_answered_at_once_with_the_applied_slot() {
     assert_eq!((answers(&sent, C7), sent.len()), (vec![(1, 2, some("old")), (2, 2, some(""))], 1));
 }
 
+/// Only the beginning of such a key is kept while its read waits (I14).
+#[test]
+fn s10_a_read_of_a_key_that_cannot_be_waits_like_others_and_finds_nothing() {
+    let (mut driver, _) = with_old();
+    let linearizable = |id, key| Read { id, key, consistency: Consistency::Linearizable };
+    let long = [b'k'; 5000];
+    let all = [linearizable(1, b"k"), linearizable(2, &long), read(3, Consistency::Stale)];
+    let sent = driver.hear(C7, ToLearner::Read(all.into_iter().collect()));
+    assert_eq!(answers(&sent, C7), [(3, 2, some("old"))]);
+    let round = rounds(&sent)[0].1;
+    (1..=2).for_each(|acceptor| assert_eq!(answer(&mut driver, acceptor, round, 2), []));
+    let sent = answer(&mut driver, 3, round, 2);
+    assert_eq!(answers(&sent, C7), [(1, 2, some("old")), (2, 2, some(""))]);
+}
+
 #[test]
 fn over_the_limit_reads_are_busy_and_gone_clients_make_room() {
     let mut driver = Driver::tuned(|tuning| tuning.waiting_reads = 3);
