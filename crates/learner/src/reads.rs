@@ -16,7 +16,7 @@ use synod_protocol::{AcceptorId, ClientId, DiskAt, Incarnations, QuorumSystem, S
 pub(crate) struct Waiting {
     /// Whose they are.
     pub(crate) client: ClientId,
-    /// As they came, in the frame that brought them; no key is much longer than one can be.
+    /// As they came; no key is much longer than one can be.
     pub(crate) reads: Asked,
 }
 

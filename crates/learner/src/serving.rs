@@ -86,7 +86,7 @@ impl<S: Storage> Learner<S> {
         };
         let is_plain = |read: Read<'_>| waits(&read) && read.key.len() <= most_key_bytes;
         if reads.len() as u64 <= self.reads.room() && reads.iter().all(is_plain) {
-            return self.reads.arrive(Waiting { client: from, reads });
+            return self.wait(from, reads);
         }
         let room = usize::try_from(self.reads.room()).unwrap_or(usize::MAX);
         let (stale, asked): (Vec<Read<'_>>, Vec<Read<'_>>) = reads.iter().partition(|read| !waits(read));
@@ -103,8 +103,13 @@ impl<S: Storage> Learner<S> {
                 self.answer_busy(from, read.id);
             }
         }
-        if !waiting.is_empty() {
-            self.reads.arrive(Waiting { client: from, reads: waiting.finish() });
+        self.wait(from, waiting.finish());
+    }
+
+    /// Keeps no frame: what waits may have come in a small part of a large one (I14).
+    fn wait(&mut self, client: ClientId, reads: Reads) {
+        if !reads.is_empty() {
+            self.reads.arrive(Waiting { client, reads: reads.detached() });
         }
     }
 

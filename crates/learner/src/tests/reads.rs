@@ -203,6 +203,14 @@ fn stale_reads_are_answered_at_once_with_the_applied_slot() {
     assert_eq!((answers(&sent, C7), sent.len()), (vec![(1, 2, some("old")), (2, 2, some(""))], 1));
 }
 
+#[test]
+fn i14_a_message_without_reads_leaves_nothing_behind() {
+    let (mut driver, _) = with_old();
+    let before = driver.learner.clone();
+    assert_eq!(driver.hear(C7, reads(&[])), []);
+    assert!(driver.learner == before, "it began a round, or waits");
+}
+
 /// Only the beginning of such a key is kept while its read waits (I14).
 #[test]
 fn s10_a_read_of_a_key_that_cannot_be_waits_like_others_and_finds_nothing() {

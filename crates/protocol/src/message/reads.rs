@@ -1,7 +1,7 @@
 //! Reads and the replies to them, many in one message: small heads, and all keys or all values behind one another.
 //!
 //! A message of a thousand reads is so decoded and encoded with two allocations, whatever is in it, and keys are looked up where they
-//! lie in the frame. The lengths in the heads add up to what lies behind them: [`crate::wire`] takes nothing else for a message.
+//! lie. The lengths in the heads add up to what lies behind them: [`crate::wire`] takes nothing else for a message.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,11 @@ use crate::command::{Record, Stamp};
 use crate::ids::Slot;
 use crate::value::Value;
 
-/// Values from this length on are shared with the frame they came in. Smaller ones are copied: whoever keeps one shouldn't keep
-/// a frame of a thousand.
+/// Values from this length on, if they are a large part of all in their frame, are shared with it. Others are copied: whoever keeps one
+/// shouldn't keep a frame of a thousand.
 const SHARED_BYTES: usize = 16 << 10;
+/// What part is large: one of so many.
+const SHARED_PART: usize = 4;
 
 /// Room made for values at once, at most.
 const EXPECTED_BYTES: usize = 256 << 10;
@@ -70,6 +72,13 @@ impl Reads {
             keys = rest;
             Some(Read { id: *id, key, consistency: *consistency })
         })
+    }
+
+    /// The same, apart from the frame they came in.
+    #[must_use]
+    pub fn detached(self) -> Reads {
+        let keys = Value::new(Bytes::copy_from_slice(self.keys.bytes()));
+        Reads { asked: self.asked, keys }
     }
 
     pub(crate) fn adds_up(&self) -> bool {
@@ -185,11 +194,8 @@ impl ReadReplies {
                 Found::Value { stamp: Stamp { created, modified, version }, bytes } => {
                     let end = at + bytes as usize;
                     let lent = values.get(at..end)?;
-                    let value = if lent.len() < SHARED_BYTES {
-                        Bytes::copy_from_slice(lent)
-                    } else {
-                        values.slice(at..end)
-                    };
+                    let small = lent.len() < SHARED_BYTES.max(values.len() / SHARED_PART);
+                    let value = if small { Bytes::copy_from_slice(lent) } else { values.slice(at..end) };
                     at = end;
                     ReadOutcome::Value(Some(Record { created, modified, version, value }))
                 }
@@ -300,6 +306,9 @@ mod tests {
         ];
         let reads: Reads = all.into_iter().collect();
         assert!(reads.iter().eq(all) && reads.len() == 3 && reads.adds_up());
+        let detached = reads.clone().detached();
+        assert_eq!(detached, reads);
+        assert_ne!(detached.keys.bytes().as_ptr(), reads.keys.bytes().as_ptr());
     }
 
     #[test]
@@ -329,7 +338,7 @@ mod tests {
     fn i14_a_small_value_is_no_part_of_its_frame() {
         let mut builder = ReadRepliesBuilder::default();
         let stamp = Stamp { created: Revision(1), modified: Revision(1), version: 1 };
-        for bytes in [1, SHARED_BYTES] {
+        for bytes in [1, SHARED_BYTES, SHARED_BYTES * SHARED_PART] {
             builder.push(bytes as u64, Slot(1), Some((stamp, vec![1; bytes].as_slice())));
         }
         let replies = builder.finish();
@@ -338,6 +347,6 @@ mod tests {
             ReadOutcome::Value(Some(record)) => frame.contains(&record.value.as_ptr()),
             ReadOutcome::Value(None) | ReadOutcome::Busy { .. } => unreachable!("both were found"),
         });
-        assert_eq!(shared.collect::<Vec<_>>(), [false, true]);
+        assert_eq!(shared.collect::<Vec<_>>(), [false, false, true]);
     }
 }
