@@ -1,7 +1,11 @@
 //! The load: callers that each begin a call when their last one has ended, for a while that is measured after one that isn't.
+//!
+//! Callers are tasks like the client's own, in one queue with it: what all of them ask once they were answered is there when the client runs.
+//! The load shares its cores with what it measures, so a call costs it one look at the clock.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -11,7 +15,7 @@ use hdrhistogram::Histogram;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use synod_client::Client;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::etcd::Connection;
@@ -64,7 +68,13 @@ pub struct Measured {
 
 /// The 16 bytes of a key.
 pub(crate) fn key(number: usize) -> Bytes {
-    Bytes::from(format!("key-{number:012}"))
+    let mut key = *b"key-000000000000";
+    let mut left = number;
+    for digit in key[4..].iter_mut().rev() {
+        *digit += (left % 10) as u8;
+        left /= 10;
+    }
+    Bytes::copy_from_slice(&key)
 }
 
 /// Random bytes.
@@ -117,38 +127,30 @@ pub async fn run(
     let from = Instant::now() + warm_up;
     let latencies = Histogram::new_with_bounds(1, LONGEST_US, 3)?;
     let measured = Measured { ok: 0, failed: 0, first_failure: None, elapsed: duration, latencies };
-    let book = Rc::new(RefCell::new(Book { measured, from, until: from + duration }));
-    let local = LocalSet::new();
-    let callers: Vec<_> = (0..case.in_flight)
+    let book = Arc::new(Mutex::new(Book { measured, from, until: from + duration }));
+    let mut callers: JoinSet<()> = (0..case.in_flight)
         .map(|number| {
             let service = services[number % services.len()].clone();
-            local.spawn_local(caller(service, *case, number as u64, Rc::clone(&book)))
+            caller(service, *case, number as u64, Arc::clone(&book))
         })
         .collect();
-    local
-        .run_until(async {
-            tokio::time::sleep_until(from).await;
-            at_start();
-            let ended = spawn_local(join_all(callers));
-            tokio::time::sleep_until(from + duration).await;
-            at_end();
-            ended.await
-        })
-        .await?;
-    let measured = book.borrow().measured.clone();
+    tokio::time::sleep_until(from).await;
+    at_start();
+    tokio::time::sleep_until(from + duration).await;
+    at_end();
+    while let Some(ended) = callers.join_next().await {
+        ended?;
+    }
+    let measured = lock(&book).measured.clone();
     ensure!(measured.ok > 0, "no call was answered: {}", measured.first_failure.unwrap_or_default());
     Ok(measured)
 }
 
-async fn caller(service: Service, case: Case, number: u64, book: Rc<RefCell<Book>>) {
+async fn caller(service: Service, case: Case, number: u64, book: Arc<Mutex<Book>>) {
     let mut random = SmallRng::seed_from_u64(number);
     let value = value(&mut random, case.value_bytes);
-    let until = book.borrow().until;
+    let mut begun = Instant::now();
     loop {
-        let begun = Instant::now();
-        if begun >= until {
-            return;
-        }
         let key = key(random.random_range(0..case.keys));
         let ended = if random.random_range(0..100) < case.case.put_percent() {
             service.put(key, value.clone()).await
@@ -156,7 +158,7 @@ async fn caller(service: Service, case: Case, number: u64, book: Rc<RefCell<Book
             service.get(key).await.map(|_| ())
         };
         let now = Instant::now();
-        let Book { measured, from, until } = &mut *book.borrow_mut();
+        let Book { measured, from, until } = &mut *lock(&book);
         match ended {
             Ok(()) if now >= *from && now < *until => {
                 measured.ok += 1;
@@ -167,6 +169,26 @@ async fn caller(service: Service, case: Case, number: u64, book: Rc<RefCell<Book
                 measured.failed += 1;
                 measured.first_failure.get_or_insert_with(|| error.to_string());
             }
+        }
+        if now >= *until {
+            return;
+        }
+        begun = now;
+    }
+}
+
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    book.lock().expect("no caller panics while it writes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_number_in_twelve_digits() {
+        for number in [0, 9, 10, 4_711, 999_999_999_999] {
+            assert_eq!(key(number), format!("key-{number:012}").as_bytes());
         }
     }
 }

@@ -45,9 +45,12 @@ struct Flags {
     /// Keys in use [default: 10000; for --growth 10000000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     keys: Option<u32>,
-    /// Sessions or connections that the callers share [default: one for each 64 callers, at least 4; 4 for --overload]
+    /// Sessions with Synod that the callers share [default: one for each 256 callers, at least 4]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     sessions: Option<u32>,
+    /// Connections to etcd that the callers share [default: one for each 64 callers, at least 4]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    connections: Option<u32>,
     /// Measured seconds of a round [default: 5; with --join 30 for each phase that has no end of its own]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
@@ -158,6 +161,7 @@ async fn run_rounds(flags: &Flags, bin_dir: PathBuf, data_dir: PathBuf) -> Resul
     for case in if flags.everything { everything(flags) } else { cases(flags) } {
         let rounds = Rounds {
             sessions: sessions(flags, case),
+            connections: connections(flags, case),
             warm_up: Duration::from_secs(flags.warm_up_seconds),
             duration: Duration::from_secs(flags.seconds.unwrap_or(SECONDS)),
             count: flags.rounds,
@@ -232,7 +236,7 @@ async fn run_gap(flags: &Flags, kills: u32, (bin_dir, folder): (&Path, PathBuf))
         let gaps = gap::synod(case, sessions(flags, case), kills, (bin_dir, folder.clone())).await?;
         tell(flags, &gaps, gaps.row())?;
         if flags.against == Some(Peer::Etcd) {
-            let gaps = gap::etcd(case, sessions(flags, case), kills, folder.clone()).await?;
+            let gaps = gap::etcd(case, connections(flags, case), kills, folder.clone()).await?;
             tell(flags, &gaps, gaps.row())?;
         }
     }
@@ -308,6 +312,14 @@ fn everything(flags: &Flags) -> Vec<Case> {
 }
 
 fn sessions(flags: &Flags, case: Case) -> usize {
-    let usual = if flags.overload.is_some() { 4 } else { case.in_flight.div_ceil(64).max(4) };
-    flags.sessions.map_or(usual, |sessions| sessions as usize).min(case.in_flight)
+    shared(flags.sessions, 256, case)
+}
+
+fn connections(flags: &Flags, case: Case) -> usize {
+    shared(flags.connections, 64, case)
+}
+
+fn shared(wanted: Option<u32>, callers_each: usize, case: Case) -> usize {
+    let usual = case.in_flight.div_ceil(callers_each).max(4);
+    wanted.map_or(usual, |wanted| wanted as usize).min(case.in_flight)
 }

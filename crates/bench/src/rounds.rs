@@ -17,8 +17,10 @@ use crate::synod::Synod;
 /// How a case is measured.
 #[derive(Clone, Debug)]
 pub struct Rounds {
-    /// Sessions or connections that the callers share.
+    /// Sessions that the callers share.
     pub sessions: usize,
+    /// Connections to etcd that they share.
+    pub connections: usize,
     /// Before what is measured.
     pub warm_up: Duration,
     /// What is measured.
@@ -78,7 +80,7 @@ impl Rounds {
         let folder = self.folder();
         let etcd = Etcd::start(case.shape.acceptors, &folder).await?;
         let mut services = Vec::new();
-        for _ in 0..self.sessions {
+        for _ in 0..self.connections {
             services.push(Service::Etcd(etcd.connect().await?));
         }
         let system = format!("etcd {}", etcd.version);

@@ -29,7 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(crate) type Ticket = oneshot::Sender<Ended>;
 
-/// What a handle asks of the driver. Deadlines count from when it is asked.
+/// What a handle asks of the driver. Deadlines count from when the driver hears of it.
 #[derive(Debug)]
 pub(crate) enum Request {
     Write(Ticket, Write, Duration),
@@ -43,6 +43,14 @@ enum Event {
     Message(ToClient),
     Writable,
     Down(String),
+}
+
+/// What ends a wait.
+enum First {
+    Event((NodeId, u64, Event)),
+    /// Absent when all handles are gone.
+    Request(Option<Request>),
+    Timer,
 }
 
 /// A connection, or the attempt at one.
@@ -115,24 +123,28 @@ impl Driver {
             if let Some(wake) = wake {
                 sleep.as_mut().reset(driver.start + wake);
             }
-            tokio::select! {
+            let first = tokio::select! {
                 biased;
-                event = events.recv() => driver.on_event(event.expect("the driver holds a sender itself")),
-                request = requests.recv(), if farewell.is_none() => match request {
-                    Some(request) => driver.on_request(request),
-                    None => {
-                        let (ticket, said) = oneshot::channel();
-                        driver.on_request(Request::Close(ticket, FAREWELL));
-                        farewell = Some(said);
-                    }
-                },
-                () = &mut sleep, if wake.is_some() => {}
+                event = events.recv() => First::Event(event.expect("the driver holds a sender itself")),
+                request = requests.recv(), if farewell.is_none() => First::Request(request),
+                () = &mut sleep, if wake.is_some() => First::Timer,
+            };
+            let now = driver.now();
+            match first {
+                First::Event(event) => driver.on_event(event, now),
+                First::Request(Some(request)) => driver.on_request(request, now),
+                First::Request(None) => {
+                    let (ticket, said) = oneshot::channel();
+                    driver.on_request(Request::Close(ticket, FAREWELL), now);
+                    farewell = Some(said);
+                }
+                First::Timer => {}
             }
             while let Ok(event) = events.try_recv() {
-                driver.on_event(event);
+                driver.on_event(event, now);
             }
             while let Ok(request) = requests.try_recv() {
-                driver.on_request(request);
+                driver.on_request(request, now);
             }
         }
     }
@@ -141,8 +153,7 @@ impl Driver {
         self.start.elapsed()
     }
 
-    fn on_request(&mut self, request: Request) {
-        let now = self.now();
+    fn on_request(&mut self, request: Request, now: Duration) {
         match request {
             Request::Write(ticket, write, deadline) => self.session.write(ticket, write, now + deadline),
             Request::Read(ticket, key, consistency, deadline) => {
@@ -152,8 +163,7 @@ impl Driver {
         }
     }
 
-    fn on_event(&mut self, (node, number, event): (NodeId, u64, Event)) {
-        let now = self.now();
+    fn on_event(&mut self, (node, number, event): (NodeId, u64, Event), now: Duration) {
         let Some(connection) = self.connections.get_mut(&node).filter(|known| known.number == number) else {
             return ignore_closed_connection(node);
         };

@@ -330,7 +330,7 @@ impl<T> Session<T> {
         while let Some(call) = self.calls.expire(now) {
             self.end_unanswered(call, now);
         }
-        while let Some(read) = self.reads.expire(now) {
+        for read in self.reads.expire(now) {
             let failure = if read.busy {
                 Failure::Busy
             } else {

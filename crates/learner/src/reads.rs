@@ -7,19 +7,27 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use synod_planted::Bug;
+use synod_protocol::message::Reads as Asked;
 use synod_protocol::{AcceptorId, ClientId, DiskAt, Incarnations, QuorumSystem, Slot};
 
-/// A linearizable read that waits.
+/// Linearizable reads of one message, which wait.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Waiting {
-    /// Whose it is.
+    /// Whose they are.
     pub(crate) client: ClientId,
-    /// The client's number for it.
-    pub(crate) id: u64,
-    /// The key; absent if it is longer than any key can be.
-    pub(crate) key: Option<Bytes>,
+    /// As they came; no key is much longer than one can be.
+    pub(crate) reads: Asked,
+}
+
+impl Waiting {
+    fn count(&self) -> u64 {
+        self.reads.len() as u64
+    }
+}
+
+fn count(all: &[Waiting]) -> u64 {
+    all.iter().map(Waiting::count).sum()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,17 +93,18 @@ impl Reads {
         self.count
     }
 
-    /// Takes in a read; false if too many wait.
-    pub(crate) fn arrive(&mut self, read: Waiting) -> bool {
-        let room = self.count < self.most;
-        if room {
-            self.count += 1;
-            match &mut self.in_flight {
-                Some(round) if synod_planted::is(Bug::ReadJoinsRunningRound) => round.reads.push(read),
-                Some(_) | None => self.arrived.push(read),
-            }
+    /// How many more may wait.
+    pub(crate) fn room(&self) -> u64 {
+        self.most.saturating_sub(self.count)
+    }
+
+    /// Takes in reads, no more than there is room for.
+    pub(crate) fn arrive(&mut self, reads: Waiting) {
+        self.count += reads.count();
+        match &mut self.in_flight {
+            Some(round) if synod_planted::is(Bug::ReadJoinsRunningRound) => round.reads.push(reads),
+            Some(_) | None => self.arrived.push(reads),
         }
-        room
     }
 
     /// Begins a round for all that have arrived, unless one is in flight; tells its number.
@@ -162,7 +171,7 @@ impl Reads {
         while let Some(entry) = self.unsettled.first_entry().filter(|entry| *entry.key() <= applied) {
             ready.append(&mut entry.remove());
         }
-        self.count -= ready.len() as u64;
+        self.count -= count(&ready);
         ready
     }
 
@@ -173,7 +182,7 @@ impl Reads {
 
     /// Drops the reads of a client that is gone.
     pub(crate) fn forget(&mut self, client: ClientId) {
-        let stays = |read: &Waiting| read.client != client;
+        let stays = |reads: &Waiting| reads.client != client;
         self.arrived.retain(stays);
         if let Some(round) = &mut self.in_flight {
             round.reads.retain(stays);
@@ -182,8 +191,8 @@ impl Reads {
             reads.retain(stays);
             !reads.is_empty()
         });
-        let in_flight = self.in_flight.as_ref().map_or(0, |round| round.reads.len());
-        let unsettled: usize = self.unsettled.values().map(Vec::len).sum();
-        self.count = (self.arrived.len() + in_flight + unsettled) as u64;
+        let in_flight = self.in_flight.as_ref().map_or(0, |round| count(&round.reads));
+        let unsettled: u64 = self.unsettled.values().map(|reads| count(reads)).sum();
+        self.count = count(&self.arrived) + in_flight + unsettled;
     }
 }

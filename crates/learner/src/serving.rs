@@ -3,7 +3,7 @@
 use synod_planted::Bug;
 use synod_protocol::command::{self, BatchBuilder, Command, SessionId};
 use synod_protocol::message::{
-    Attach, AttachState, Consistency, NotTaken, Propose, Read, ReadOutcome, ReadReply, ToAcceptor, ToClient,
+    Attach, AttachState, Consistency, NotTaken, Propose, Read, Reads, ReadsBuilder, ToAcceptor, ToClient,
     ToProposer,
 };
 use synod_protocol::role::Delay;
@@ -79,36 +79,60 @@ impl<S: Storage> Learner<S> {
         warn!(%from, "ignores an Attach: as many wait as may");
     }
 
-    pub(crate) fn on_read(&mut self, from: ClientId, reads: Vec<Read>) {
-        for Read { id, key, consistency } in reads {
-            let key = (key.len() as u64 <= self.config.limits.key_bytes).then_some(key);
-            match consistency {
-                Consistency::Stale => self.answer(&Waiting { client: from, id, key }),
-                Consistency::Linearizable if synod_planted::is(Bug::ReadWithoutRound) => {
-                    self.answer(&Waiting { client: from, id, key });
-                }
-                Consistency::Linearizable => {
-                    if !self.reads.arrive(Waiting { client: from, id, key }) {
-                        self.answer_busy(from, id);
-                    }
-                }
+    pub(crate) fn on_read(&mut self, from: ClientId, reads: Reads) {
+        let most_key_bytes = usize::try_from(self.config.limits.key_bytes).unwrap_or(usize::MAX);
+        let waits = |read: &Read<'_>| {
+            read.consistency == Consistency::Linearizable && !synod_planted::is(Bug::ReadWithoutRound)
+        };
+        let is_plain = |read: Read<'_>| waits(&read) && read.key.len() <= most_key_bytes;
+        if reads.len() as u64 <= self.reads.room() && reads.iter().all(is_plain) {
+            return self.wait(from, reads);
+        }
+        let room = usize::try_from(self.reads.room()).unwrap_or(usize::MAX);
+        let (stale, asked): (Vec<Read<'_>>, Vec<Read<'_>>) = reads.iter().partition(|read| !waits(read));
+        if !stale.is_empty() {
+            self.answer(from, &stale);
+        }
+        let mut waiting = ReadsBuilder::default();
+        for read in asked {
+            if waiting.len() < room {
+                // A byte too many is enough to tell that there can't be such a key.
+                let key = &read.key[..read.key.len().min(most_key_bytes.saturating_add(1))];
+                waiting.push(Read { key, ..read });
+            } else {
+                self.answer_busy(from, read.id);
             }
+        }
+        self.wait(from, waiting.finish());
+    }
+
+    /// Keeps no frame: what waits may have come in a small part of a large one (I14).
+    fn wait(&mut self, client: ClientId, reads: Reads) {
+        if !reads.is_empty() {
+            self.reads.arrive(Waiting { client, reads: reads.detached() });
         }
     }
 
-    fn answer(&mut self, read: &Waiting) {
-        if self.outgoing.is_full_for(read.client) || !self.answers() {
-            return self.answer_busy(read.client, read.id);
-        }
-        let record = read.key.as_ref().and_then(|key| self.machine.get(key));
-        let reply =
-            ReadReply { id: read.id, slot: self.machine.applied(), outcome: ReadOutcome::Value(record) };
-        self.outgoing.read_reply(read.client, reply);
+    fn answer(&mut self, client: ClientId, reads: &[Read<'_>]) {
+        let (slot, retry_ms, answers) =
+            (self.machine.applied(), self.config.tuning.busy_retry_ms, self.answers());
+        let outgoing = &mut self.outgoing;
+        outgoing.expect(client, reads.len());
+        let keys: Vec<&[u8]> = reads.iter().map(|read| read.key).collect();
+        self.machine.storage().show(&keys, |number, record| {
+            let Read { id, key, .. } = reads[number];
+            if outgoing.is_full_for(client) || !answers {
+                return outgoing.busy(client, id, slot, retry_ms);
+            }
+            // One that is too long may be only the beginning of what was asked for.
+            let record = record.filter(|_| key.len() as u64 <= self.config.limits.key_bytes);
+            outgoing.read_reply(client, id, slot, record.map(|record| (record.stamp, record.value)));
+        });
     }
 
     fn answer_busy(&mut self, client: ClientId, id: u64) {
-        let outcome = ReadOutcome::Busy { retry_ms: self.config.tuning.busy_retry_ms };
-        self.outgoing.read_reply(client, ReadReply { id, slot: self.machine.applied(), outcome });
+        let retry_ms = self.config.tuning.busy_retry_ms;
+        self.outgoing.busy(client, id, self.machine.applied(), retry_ms);
     }
 
     pub(crate) fn on_quorum_read_reply(&mut self, answer: Answer) {
@@ -125,8 +149,8 @@ impl<S: Storage> Learner<S> {
     }
 
     pub(crate) fn answer_ready_reads(&mut self) {
-        for read in self.reads.take_ready(self.machine.applied()) {
-            self.answer(&read);
+        for Waiting { client, reads } in self.reads.take_ready(self.machine.applied()) {
+            self.answer(client, &reads.iter().collect::<Vec<_>>());
         }
     }
 

@@ -153,8 +153,8 @@ fn fillers(slots: std::ops::RangeInclusive<u64>) -> Vec<Value> {
     slots.map(filler).collect()
 }
 
-fn read(id: u64, consistency: Consistency) -> Read {
-    Read { id, key: bytes::Bytes::from_static(b"k"), consistency }
+fn read(id: u64, consistency: Consistency) -> Read<'static> {
+    Read { id, key: b"k", consistency }
 }
 
 /// What was sent to `to`.

@@ -97,6 +97,7 @@ bugs! {
     EntersWithoutTable: "enters-without-table", "A readmitted disk doesn't take over which disks were replaced.";
     EntersWithoutHighest: "enters-without-highest", "A readmitted disk tells quorum reads of no slot that the lost disk may have voted on.";
     OlderPromiseCounts: "older-promise-counts", "Phase 1 counts promises of disks that were replaced.";
+    HashTakenForKey: "hash-taken-for-key", "A read of several keys takes a key with the same hash for the one it looks for.";
     OlderReadReplyCounts: "older-read-reply-counts", "A quorum read counts answers of disks that were replaced.";
     OlderVoteCounts: "older-vote-counts", "A leader counts votes of disks that were replaced.";
     PositionRoundedUp: "position-rounded-up", "An acceptor tells a position that its disk hasn't reached yet.";

@@ -12,14 +12,14 @@
 mod address;
 mod formation;
 mod readmission;
+mod reads;
 mod snapshot;
 mod status;
 mod votes;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Opened, Record, Reply, SessionId};
+use crate::command::{Opened, Reply, SessionId};
 use crate::ids::{AcceptorId, Ballot, DiskId, ProposerId, Slot};
 use crate::incarnations::{DiskAt, Incarnations};
 use crate::value::{Entry, Value};
@@ -27,6 +27,9 @@ use crate::value::{Entry, Value};
 pub use address::{Address, Message};
 pub use formation::{FormStep, Formation};
 pub use readmission::{Admission, Admit, Admitted, Founding, Readmission};
+pub use reads::{
+    Consistency, Read, ReadOutcome, ReadReplies, ReadRepliesBuilder, ReadReply, Reads, ReadsBuilder,
+};
 pub use snapshot::{Chains, NoSnapshot, SnapshotChunk, SnapshotFetch};
 pub use status::{AcceptorStatus, LearnerStatus, PhaseName, ProposerStatus, Status, Transfer};
 pub use votes::{Accepted, Promise, Vote};
@@ -236,7 +239,7 @@ pub enum ToLearner {
     /// A client wants its replies here.
     Attach(Attach),
     /// Reads of a client.
-    Read(Vec<Read>),
+    Read(Reads),
     /// Commands of a client that can't reach the leader.
     Forward(Propose),
     /// How are you?
@@ -273,26 +276,6 @@ pub enum Attach {
     },
 }
 
-/// One read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Read {
-    /// The client's number for it.
-    pub id: u64,
-    /// The key.
-    pub key: Bytes,
-    /// How fresh it must be.
-    pub consistency: Consistency,
-}
-
-/// How fresh a read must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Consistency {
-    /// Sees every write acknowledged before the read began (S10).
-    Linearizable,
-    /// Whatever this learner has applied.
-    Stale,
-}
-
 /// What a client receives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToClient {
@@ -308,7 +291,7 @@ pub enum ToClient {
     /// Replies to calls.
     Replies(Vec<Reply>),
     /// Replies to reads.
-    ReadReplies(Vec<ReadReply>),
+    ReadReplies(ReadReplies),
     /// Commands were not taken.
     Refused {
         /// The tag of the Propose or Forward.
@@ -354,27 +337,4 @@ pub enum AttachState {
     Behind,
     /// It has expired or was closed.
     Ended,
-}
-
-/// The reply to one read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ReadReply {
-    /// The client's number for it.
-    pub id: u64,
-    /// The applied slot at which it was answered.
-    pub slot: Slot,
-    /// What came of it.
-    pub outcome: ReadOutcome,
-}
-
-/// What came of a read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ReadOutcome {
-    /// The key's value and revisions, if it has one.
-    Value(Option<Record>),
-    /// Over a limit; try again after so many milliseconds.
-    Busy {
-        /// Milliseconds to wait.
-        retry_ms: u64,
-    },
 }

@@ -64,6 +64,10 @@ pub trait Payload: Serialize + DeserializeOwned {
     fn values<'a>(&'a self, visit: &mut dyn FnMut(&'a Value));
     /// Visits every value, in the order of serialisation.
     fn values_mut(&mut self, visit: &mut dyn FnMut(&mut Value));
+    /// Whether the lengths of parts of values that it tells add up to the values.
+    fn adds_up(&self) -> bool {
+        true
+    }
 }
 
 /// Decodes a head and fills its values from `tail`, of which nothing may be left.
@@ -73,7 +77,8 @@ fn decode_parts<P: Payload>(head: &[u8], mut tail: Bytes) -> Result<P, WireError
     payload.values_mut(&mut |value| whole &= value.fill(&mut tail));
     match (whole, tail.len()) {
         (false, _) => Err(WireError::Short),
-        (true, 0) => Ok(payload),
+        (true, 0) if payload.adds_up() => Ok(payload),
+        (true, 0) => Err(WireError::Malformed("its parts don't add up".into())),
         (true, left) => Err(WireError::Trailing(left)),
     }
 }
@@ -236,7 +241,7 @@ fn malformed(error: bincode::error::DecodeError) -> WireError {
 
 /// Writes both visitors of a message enum from the variants that carry values, and those that don't.
 macro_rules! payload {
-    ($message:ident, carries { $($with:ident($bound:ident) => $($field:ident).+ $(, each $each:ident)?;)+ }, $without:pat) => {
+    ($message:ident, carries { $($with:ident($bound:ident) => $($field:ident).+ $(, each $each:ident)?;)+ }, $without:pat $(, adds up: $parts:ident)?) => {
         impl Payload for $message {
             fn values<'a>(&'a self, visit: &mut dyn FnMut(&'a Value)) {
                 match self {
@@ -250,6 +255,9 @@ macro_rules! payload {
                     $without => {}
                 }
             }
+            $(fn adds_up(&self) -> bool {
+                if let $message::$parts(parts) = self { parts.adds_up() } else { true }
+            })?
         }
     };
     (@visit $visit:ident, ($($values:tt)+),) => { $visit($($values)+) };
@@ -294,6 +302,7 @@ payload!(
         Chosen(chosen) => chosen.values, each value;
         Fetched(fetched) => fetched.values, each value;
         Forward(propose) => propose.commands;
+        Read(reads) => reads.keys;
     },
     ToLearner::QuorumReadReply { .. }
         | ToLearner::Refused { .. }
@@ -303,14 +312,24 @@ payload!(
         | ToLearner::NoSnapshot(_)
         | ToLearner::Chains(_)
         | ToLearner::Attach(_)
-        | ToLearner::Read(_)
-        | ToLearner::Status { .. }
+        | ToLearner::Status { .. },
+    adds up: Read
 );
 
-impl Payload for ToClient {
-    fn values<'a>(&'a self, _visit: &mut dyn FnMut(&'a Value)) {}
-    fn values_mut(&mut self, _visit: &mut dyn FnMut(&mut Value)) {}
-}
+payload!(
+    ToClient,
+    carries { ReadReplies(replies) => replies.values; },
+    ToClient::Opened(_)
+        | ToClient::Attached { .. }
+        | ToClient::Replies(_)
+        | ToClient::Refused { .. }
+        | ToClient::SnapshotChunk(_)
+        | ToClient::NoSnapshot(_)
+        | ToClient::Formed { .. }
+        | ToClient::Readmission { .. }
+        | ToClient::Status { .. },
+    adds up: ReadReplies
+);
 
 #[cfg(test)]
 mod tests;

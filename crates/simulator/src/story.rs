@@ -248,7 +248,7 @@ fn to_client(message: &ToClient) -> String {
             format!("Replies: {}", replies.iter().map(one).collect::<Vec<_>>().join(", "))
         }
         ToClient::ReadReplies(replies) => {
-            let one = |reply: &synod_protocol::message::ReadReply| match &reply.outcome {
+            let one = |reply: synod_protocol::message::ReadReply| match &reply.outcome {
                 ReadOutcome::Value(value) => format!("{value:?} at {}", reply.slot),
                 ReadOutcome::Busy { retry_ms } => format!("busy, again in {retry_ms} ms"),
             };

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::hint::black_box;
 use std::ops::{Bound, ControlFlow};
 
 use hashbrown::HashTable;
@@ -22,6 +23,9 @@ mod place;
 
 use packed::Packed;
 use place::{Place, Sought};
+
+/// Keys that are looked for side by side.
+const TOGETHER: usize = 16;
 
 /// A key by its hash.
 #[derive(Clone, Copy)]
@@ -124,6 +128,33 @@ impl Storage for MemoryStorage {
 
     fn get(&self, key: &[u8]) -> Option<Record> {
         self.packed(key).map(Packed::record)
+    }
+
+    /// Side by side, a step of all before the next step of any: a search waits for memory at each of its steps, and these wait together.
+    fn show(&self, keys: &[&[u8]], mut see: impl FnMut(usize, Option<RecordRef<'_>>)) {
+        for (part, keys) in keys.chunks(TOGETHER).enumerate() {
+            let mut hashes = [0; TOGETHER];
+            for (hash, key) in hashes.iter_mut().zip(keys) {
+                *hash = self.hash_of(key);
+            }
+            let mut cells = [None; TOGETHER];
+            for (cell, hash) in cells.iter_mut().zip(hashes).take(keys.len()) {
+                let entry = self.entries.find(spread(hash), |entry| entry.hash == hash);
+                *cell = entry.map(|entry| entry.cell);
+            }
+            let likely = cells.map(|cell| record_in(&self.cells, cell?));
+            black_box(likely.iter().flatten().fold(0, |sum, packed| sum ^ packed.touch()));
+            for (number, (likely, key)) in likely.into_iter().zip(keys).enumerate() {
+                let packed = match likely {
+                    Some(packed) if packed.key() == *key => Some(packed),
+                    // Another key with the same hash.
+                    Some(_) if synod_planted::is(Bug::HashTakenForKey) => likely,
+                    Some(_) => self.packed(key),
+                    None => None,
+                };
+                see(part * TOGETHER + number, packed.map(Packed::record_ref));
+            }
+        }
     }
 
     fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp {

@@ -24,7 +24,13 @@ pub struct RecordRef<'a> {
     pub value: &'a [u8],
 }
 
-impl RecordRef<'_> {
+impl<'a> RecordRef<'a> {
+    /// What `record` holds.
+    pub fn of(record: &'a Record) -> RecordRef<'a> {
+        let Record { created, modified, version, value } = record;
+        let stamp = Stamp { created: *created, modified: *modified, version: *version };
+        RecordRef { stamp, value }
+    }
     /// The record with a copy of its value.
     pub fn to_record(self) -> Record {
         let Stamp { created, modified, version } = self.stamp;
@@ -39,6 +45,13 @@ pub trait Storage {
 
     /// The record of `key`.
     fn get(&self, key: &[u8]) -> Option<Record>;
+
+    /// Shows the records of `keys`, in order; where they lie, if the engine can.
+    fn show(&self, keys: &[&[u8]], mut see: impl FnMut(usize, Option<RecordRef<'_>>)) {
+        for (number, key) in keys.iter().enumerate() {
+            see(number, self.get(key).as_ref().map(RecordRef::of));
+        }
+    }
 
     /// Sets `key`, with the stamp that `stamp` makes of the one it had; returns that.
     fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp;

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use bolero::check;
 use bytes::Bytes;
 use synod_protocol::message::{
-    Consistency, Fetched, Message, Read, ToAcceptor, ToClient, ToLearner, ToProposer,
+    Consistency, Fetched, Message, Read, SnapshotFetch, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::{Slot, Value, wire};
 
@@ -89,15 +89,14 @@ fn frame(message: &Message) -> Vec<u8> {
     [&head[4..], &tail].concat()
 }
 
-/// Forty bytes that tell of a key of sixty million more must not take sixty million bytes of memory.
+/// Forty bytes that tell of a cursor of sixty million more must not take sixty million bytes of memory.
 #[test]
 fn i14_a_length_is_not_believed_before_its_bytes_are_there() {
     let _alone = alone();
-    let key = Bytes::from_static(b"key");
-    let read = Read { id: 1, key, consistency: Consistency::Linearizable };
-    let mut body = frame(&Message::Learner(ToLearner::Read(vec![read])));
+    let fetch = SnapshotFetch { slot: None, least: Slot(1), cursor: Bytes::from_static(b"key") };
+    let mut body = frame(&Message::Learner(ToLearner::SnapshotFetch(fetch)));
     check::<ToLearner>(&body, Message::Learner);
-    let length = body.len() - 4 - 3 - 8;
+    let length = body.len() - 3 - 8;
     assert_eq!(body[length..length + 8], 3_u64.to_le_bytes());
     body[length..length + 8].copy_from_slice(&60_000_000_u64.to_le_bytes());
     let decoded = within(64 << 10, || wire::decode_frame::<ToLearner>(body.into()));
@@ -108,8 +107,8 @@ fn i14_a_length_is_not_believed_before_its_bytes_are_there() {
 #[test]
 fn i14_the_worst_frames_take_no_more_memory_than_is_said() {
     let _alone = alone();
-    let nothing = Read { id: 1, key: Bytes::new(), consistency: Consistency::Linearizable };
-    let reads = ToLearner::Read(vec![nothing; wire::CAP_CLIENT / 20 - 1]);
+    let nothing = Read { id: 1, key: &[], consistency: Consistency::Linearizable };
+    let reads = ToLearner::Read(std::iter::repeat_n(nothing, wire::CAP_CLIENT / 16 - 2).collect());
     let values = vec![Value::NOOP; wire::CAP_CLIENT / 4 - 16];
     let fetched = Fetched { first: Slot(1), values, held: Slot(1), floor: Slot(1) };
     for message in [reads, ToLearner::Fetched(fetched)] {

@@ -115,11 +115,12 @@ fn elsewhere(bug: Bug) -> &'static str {
         | B::ImageDigestIgnored
         | B::ImageEndNotAwaited
         | B::DeletesNotCheckpointed
+        | B::HashTakenForKey
         | B::FrozenOverlayForgotten
         | B::CheckpointNotWhole
         | B::SpillAfterCheckpoint
         | B::ManifestUnchecked
-        | B::SnapshotsNotHeld => "the store's trials: the model's learners take no images",
+        | B::SnapshotsNotHeld => "the store's trials: the model's learners take no images, and have one key",
         journal if journal >= B::SyncSkipped => {
             "simulator and the journal's trials: the model's disk is no journal"
         }

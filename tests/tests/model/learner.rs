@@ -110,10 +110,11 @@ impl LearnerCell {
     pub(crate) fn read(mut self) -> Outcome {
         self.reads += 1;
         let id = self.read_id(self.reads);
-        let key = bytes::Bytes::from_static(KEY);
-        let read = Read { id, key, consistency: Consistency::Linearizable };
+        let read = Read { id, key: KEY, consistency: Consistency::Linearizable };
         let mut effects = Out::default();
-        self.role.on_message(CLIENT.into(), ToLearner::Read(vec![read]), &mut effects).expect("clients read");
+        self.role
+            .on_message(CLIENT.into(), ToLearner::Read([read].into_iter().collect()), &mut effects)
+            .expect("clients read");
         let sends = self.take(effects);
         let applied = self.role.machine().applied();
         let mut outcome = self.outcome(applied, sends);
@@ -168,14 +169,14 @@ fn note(who: NodeId, settles: bool, message: &Message, outcome: &mut Outcome) {
             outcome.facts.extend(replies.iter().map(|reply| Fact::Replied { slot: reply.slot }));
         }
         Message::Client(ToClient::ReadReplies(replies)) => {
-            for ReadReply { id, slot, outcome: read } in replies {
+            for ReadReply { id, slot, outcome: read } in replies.iter() {
                 let ReadOutcome::Value(record) = read else { continue };
-                let value = record.as_ref().map(|record| record.value.clone());
+                let value = record.map(|record| record.value);
                 outcome.witness(Witness::ReadAnswered);
                 if settles {
                     outcome.witness(Witness::ReadAfterSettle);
                 }
-                outcome.facts.push(Fact::ReadAnswered { id: *id, slot: *slot, value });
+                outcome.facts.push(Fact::ReadAnswered { id, slot, value });
             }
         }
         Message::Learner(ToLearner::Fetched(fetched)) => {

@@ -121,8 +121,9 @@ impl World {
 
     /// A stale read of `id`: whether it is answered.
     fn answers(&mut self, id: u16) -> bool {
-        let read = Read { id: 1, key: Bytes::from_static(b"k"), consistency: Consistency::Stale };
-        let sent = self.hear(id, ClientId(5), ToLearner::Read(vec![read]));
+        let read = Read { id: 1, key: b"k", consistency: Consistency::Stale };
+        let reads = [read].into_iter().collect();
+        let sent = self.hear(id, ClientId(5), ToLearner::Read(reads));
         sent.iter().any(|(_, message)| match message {
             Message::Client(ToClient::ReadReplies(replies)) => {
                 replies.iter().any(|reply| matches!(reply.outcome, ReadOutcome::Value(_)))

@@ -12,7 +12,12 @@ mod side_by_side;
 #[path = "../../../crates/store/tests/support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
+
 use synod_planted::Bug;
+use synod_protocol::Revision;
+use synod_store::{MemoryStorage, Stamp, Storage};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::check;
 
@@ -40,6 +45,26 @@ fn i10_random_images_damage_and_restores_catch_bugs_of_images() {
         (Bug::CreatedOverwritten, "a put keeps when its key was made"),
     ];
     check("a restore under way", BUILT, image::a_restore_under_way, image::take_runs, &restore);
+}
+
+/// A key that isn't there, and one that is, with the same hash as far as a storage by default knows it.
+fn keys_of_one_hash() {
+    let mut seen = BTreeMap::new();
+    let mut keys = (0..).map(|number: u32| number.to_le_bytes());
+    let pair = keys.find_map(|key| Some((seen.insert(xxh3_64(&key) >> 32, key)?, key)));
+    let (there, absent) = pair.unwrap();
+    let mut storage = MemoryStorage::default();
+    let stamp = Stamp { created: Revision(1), modified: Revision(1), version: 1 };
+    storage.put(&there, b"value", |_| stamp);
+    let mut found = Vec::new();
+    storage.show(&[&absent, &there], |_, record| found.push(record.is_some()));
+    assert_eq!(found, [false, true], "S10: a read is answered with what another key has");
+}
+
+#[test]
+fn s10_keys_of_one_hash_catch_a_hash_that_is_taken_for_a_key() {
+    let bugs = [(Bug::HashTakenForKey, "S10: a read is answered with what another key has")];
+    check("keys of one hash", "storages", keys_of_one_hash, || 1, &bugs);
 }
 
 #[test]

@@ -57,8 +57,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::ManifestUnchecked
         | B::SnapshotsNotHeld
         | B::BackupsMixed
-        | B::WritesDuringRestore => Some(
-            "the store's and the engine's trials, `tests/tests/planted/store.rs`: nobody here restores a backup or has the disk engine",
+        | B::WritesDuringRestore
+        | B::HashTakenForKey => Some(
+            "the store's and the engine's trials, `tests/tests/planted/store.rs`: nobody here restores a backup, has the disk engine, or has keys of one hash",
         ),
         B::FloorOfRefusedAccept | B::RoomIgnored => {
             Some("the roles' own tests: `tests/tests/planted/roles.rs` runs those")

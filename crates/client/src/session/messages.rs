@@ -27,7 +27,7 @@ impl<T> Session<T> {
             ToClient::Attached { session, state } => self.on_attached(session, state, now),
             ToClient::Replies(replies) => self.on_replies(from, &replies, now),
             ToClient::ReadReplies(replies) => {
-                for reply in replies {
+                for reply in replies.iter() {
                     self.on_read_reply(from, reply, now);
                 }
             }

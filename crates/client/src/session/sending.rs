@@ -129,11 +129,7 @@ impl<T> Session<T> {
 
     pub(super) fn send_reads(&mut self, now: Duration) {
         let Some(learner) = self.home.learner().filter(|learner| self.links.is_up(*learner)) else { return };
-        loop {
-            let reads = self.reads.take_unsent(now, &mut self.random);
-            if reads.is_empty() {
-                return;
-            }
+        while let Some(reads) = self.reads.take_unsent(now, &mut self.random) {
             self.send(learner.into(), Message::Learner(ToLearner::Read(reads)));
         }
     }

@@ -222,11 +222,11 @@ impl State {
             }
             ToLearner::Read(reads) => {
                 let slot = Slot(self.machine.slot);
-                let answer = |read: synod_protocol::message::Read| {
-                    let record = self.machine.record(&read.key);
+                let answer = |read: synod_protocol::message::Read<'_>| {
+                    let record = self.machine.record(read.key);
                     ReadReply { id: read.id, slot, outcome: ReadOutcome::Value(record) }
                 };
-                Some(ToClient::ReadReplies(reads.into_iter().map(answer).collect()))
+                Some(ToClient::ReadReplies(reads.iter().map(answer).collect()))
             }
             ToLearner::Forward(propose) if self.leader != 0 => self.take(propose),
             ToLearner::Forward(propose) => Some(self.not_leader(propose.tag)),

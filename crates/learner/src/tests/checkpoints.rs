@@ -42,7 +42,7 @@ fn a_checkpoint_that_finds_no_room_is_tried_again_later_and_later() {
         assert!(driver.learner.status().full && !driver.learner.is_checkpoint_due());
         driver.run(|_, _| {});
         assert_eq!(driver.timers[&Timer::Room], Delay::exactly(wait_ms));
-        let sent = driver.hear(C7, ToLearner::Read(vec![read(1, Consistency::Stale)]));
+        let sent = driver.hear(C7, ToLearner::Read([read(1, Consistency::Stale)].into_iter().collect()));
         assert_eq!(to_client(&sent, C7).len(), 1, "it goes on serving");
         driver.fire(Timer::Room);
     }

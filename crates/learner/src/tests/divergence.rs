@@ -108,9 +108,9 @@ fn s7_while_nobody_knows_who_is_odd_both_are_silent() {
     // The observer agrees with l2, and vouches for nobody.
     assert_eq!((peers.halted(), peers.in_doubt()), (vec![], vec![1, 2, 7]));
     let driver = peers.drivers.get_mut(&2).unwrap();
-    let sent = driver.hear(C7, ToLearner::Read(vec![read(1, Consistency::Stale)]));
+    let sent = driver.hear(C7, ToLearner::Read([read(1, Consistency::Stale)].into_iter().collect()));
     let [ToClient::ReadReplies(replies)] = &to_client(&sent, C7)[..] else { panic!("{sent:?}") };
-    assert!(matches!(replies[0].outcome, ReadOutcome::Busy { .. }), "{replies:?}");
+    assert!(replies.iter().all(|reply| matches!(reply.outcome, ReadOutcome::Busy { .. })), "{replies:?}");
     assert_eq!(driver.hear(C7, ToLearner::Attach(Attach::Nonce(1))), []);
     assert_eq!(checkpoints::subscription(driver).1, 0, "what it has synced may be wrong");
     assert!(!driver.learner.may_checkpoint());

@@ -27,7 +27,7 @@ fn messages_of_other_roles_and_of_strangers_are_refused_and_change_nothing() {
         (ToLearner::NoSnapshot(NoSnapshot { slot: None, applied: Slot(1) }), &[l]),
         (ToLearner::Chains(Chains { told: vec![(Slot(1), 1)], asked: vec![] }), &[l]),
         (ToLearner::Attach(Attach::Nonce(1)), &[c]),
-        (ToLearner::Read(vec![read(1, Consistency::Stale)]), &[c]),
+        (ToLearner::Read([read(1, Consistency::Stale)].into_iter().collect()), &[c]),
         (ToLearner::Forward(Propose { tag: 1, commands: filler(1) }), &[c]),
         (ToLearner::Status { request: 1 }, &[c]),
     ];

@@ -32,7 +32,7 @@ pub(super) fn reply(round: u64, highest: u64) -> ToLearner {
 /// Answers to `client`, as (id, slot, value or none when busy).
 fn answers(sent: &Sent, client: ClientId) -> Vec<(u64, u64, Option<String>)> {
     let replies = to_client(sent, client).into_iter().flat_map(|message| match message {
-        ToClient::ReadReplies(replies) => replies,
+        ToClient::ReadReplies(replies) => replies.iter().collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     });
     replies
@@ -198,9 +198,32 @@ fn s10_an_unsettled_slot_is_sent_to_be_settled_again_and_again() {
 #[test]
 fn stale_reads_are_answered_at_once_with_the_applied_slot() {
     let (mut driver, _) = with_old();
-    let absent = Read { id: 2, key: bytes::Bytes::from(vec![0; 5000]), consistency: Consistency::Stale };
-    let sent = driver.hear(C7, ToLearner::Read(vec![read(1, Consistency::Stale), absent]));
+    let absent = Read { id: 2, key: &[0; 5000], consistency: Consistency::Stale };
+    let sent = driver.hear(C7, ToLearner::Read([read(1, Consistency::Stale), absent].into_iter().collect()));
     assert_eq!((answers(&sent, C7), sent.len()), (vec![(1, 2, some("old")), (2, 2, some(""))], 1));
+}
+
+#[test]
+fn i14_a_message_without_reads_leaves_nothing_behind() {
+    let (mut driver, _) = with_old();
+    let before = driver.learner.clone();
+    assert_eq!(driver.hear(C7, reads(&[])), []);
+    assert!(driver.learner == before, "it began a round, or waits");
+}
+
+/// Only the beginning of such a key is kept while its read waits (I14).
+#[test]
+fn s10_a_read_of_a_key_that_cannot_be_waits_like_others_and_finds_nothing() {
+    let (mut driver, _) = with_old();
+    let linearizable = |id, key| Read { id, key, consistency: Consistency::Linearizable };
+    let long = [b'k'; 5000];
+    let all = [linearizable(1, b"k"), linearizable(2, &long), read(3, Consistency::Stale)];
+    let sent = driver.hear(C7, ToLearner::Read(all.into_iter().collect()));
+    assert_eq!(answers(&sent, C7), [(3, 2, some("old"))]);
+    let round = rounds(&sent)[0].1;
+    (1..=2).for_each(|acceptor| assert_eq!(answer(&mut driver, acceptor, round, 2), []));
+    let sent = answer(&mut driver, 3, round, 2);
+    assert_eq!(answers(&sent, C7), [(1, 2, some("old")), (2, 2, some(""))]);
 }
 
 #[test]

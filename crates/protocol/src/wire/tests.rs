@@ -1,11 +1,13 @@
 //! Golden bytes pin the wire format; round trips and damage show that nothing else is taken for a message.
 
 use super::*;
-use crate::command::{Call, Operation, SessionId};
+use crate::command::{Call, Operation, SessionId, Stamp};
 use crate::hello::{Hello, Standing};
-use crate::ids::{AcceptorId, Ballot, ClusterId, DiskId, ProposerId, Slot};
+use crate::ids::{AcceptorId, Ballot, ClusterId, DiskId, ProposerId, Revision, Slot};
 use crate::incarnations::Incarnations;
-use crate::message::{Accept, Chosen, Consistency, Fetched, Promise, Propose, Read, Vote};
+use crate::message::{
+    Accept, Chosen, Consistency, Fetched, Promise, Propose, Read, ReadRepliesBuilder, SnapshotFetch, Vote,
+};
 use crate::value::Entry;
 
 fn frame(message: &Message) -> Vec<u8> {
@@ -56,6 +58,81 @@ fn golden_bytes_of_an_accept() {
     assert_eq!(hex(&frame(&Message::Acceptor(accept()))), expected);
 }
 
+fn reads() -> ToLearner {
+    let read = |id, key, consistency| Read { id, key, consistency };
+    let all = [read(9, b"ab".as_slice(), Consistency::Linearizable), read(8, b"c", Consistency::Stale)];
+    ToLearner::Read(all.into_iter().collect())
+}
+
+fn read_replies() -> ToClient {
+    let mut replies = ReadRepliesBuilder::default();
+    let stamp = Stamp { created: Revision(1), modified: Revision(2), version: 3 };
+    replies.push(9, Slot(7), Some((stamp, b"xyz")));
+    replies.push(8, Slot(7), None);
+    replies.push_busy(6, Slot(7), 20);
+    ToClient::ReadReplies(replies.finish())
+}
+
+#[test]
+fn golden_bytes_of_reads() {
+    let expected = concat!(
+        "37000000",                         // length of what follows
+        "30000000",                         // length of the head
+        "0a000000",                         // ToLearner::Read
+        "0200000000000000",                 // two of them
+        "09000000000000000200000000000000", // id 9, two bytes of key, linearizable
+        "08000000000000000100000001000000", // id 8, one byte of key, stale
+        "03000000",                         // three bytes of keys
+        "616263",                           // tail: the keys
+    );
+    assert_eq!(hex(&frame(&Message::Learner(reads()))), expected);
+}
+
+#[test]
+fn golden_bytes_of_read_replies() {
+    let expected = concat!(
+        "77000000",                                         // length of what follows
+        "70000000",                                         // length of the head
+        "03000000",                                         // ToClient::ReadReplies
+        "0300000000000000",                                 // three of them
+        "09000000000000000700000000000000",                 // id 9, answered at slot 7:
+        "01000000",                                         // a value
+        "010000000000000002000000000000000300000000000000", // created, modified, version
+        "03000000",                                         // of three bytes
+        "08000000000000000700000000000000",                 // id 8
+        "00000000",                                         // nothing there
+        "06000000000000000700000000000000",                 // id 6
+        "020000001400000000000000",                         // busy, for 20 ms
+        "03000000",                                         // three bytes of values
+        "78797a",                                           // tail: the values
+    );
+    assert_eq!(hex(&frame(&Message::Client(read_replies()))), expected);
+}
+
+#[test]
+fn reads_and_replies_whose_lengths_do_not_add_up_are_refused() {
+    // The place of a length in the body, and what it is.
+    let key_at = 4 + 4 + 8 + 8;
+    let value_at = 4 + 4 + 8 + 16 + 4 + 24;
+    let reads = |body: &[u8]| decode_frame::<ToLearner>(Bytes::copy_from_slice(body)).map(drop);
+    let replies = |body: &[u8]| decode_frame::<ToClient>(Bytes::copy_from_slice(body)).map(drop);
+    type Decode<'a> = &'a dyn Fn(&[u8]) -> Result<(), WireError>;
+    let cases: [(Message, Decode<'_>, usize, u32); 2] = [
+        (Message::Learner(self::reads()), &reads, key_at, 2),
+        (Message::Client(read_replies()), &replies, value_at, 3),
+    ];
+    for (message, decode, at, length) in cases {
+        let mut body = body(&message).to_vec();
+        assert!(decode(&body).is_ok());
+        assert_eq!(body[at..at + 4], length.to_le_bytes());
+        for other in [length - 1, length + 1, u32::MAX] {
+            body[at..at + 4].copy_from_slice(&other.to_le_bytes());
+            let refused = decode(&body);
+            assert!(matches!(refused, Err(WireError::Malformed(_))), "{other}: {refused:?}");
+        }
+    }
+}
+
 #[test]
 fn golden_bytes_of_a_greeting() {
     let hello = Hello {
@@ -74,7 +151,7 @@ fn golden_bytes_of_a_greeting() {
     let expected = concat!(
         "57000000",
         "53594e4f440d0a00",                   // magic
-        "02000000",                           // version
+        "03000000",                           // version
         "00000000",                           // Greeting::Hello
         "010000000200",                       // from p2
         "000000000100",                       // to a1
@@ -183,16 +260,16 @@ fn a_length_is_not_trusted_before_allocation() {
 /// Found by fuzzing: memory was taken for whatever a length of bytes said, up to the largest frame.
 #[test]
 fn i14_bytes_and_texts_are_limited_by_the_frame_that_holds_them() {
-    let read = |bytes: usize| {
-        let key = Bytes::from(vec![7; bytes]);
-        let read = Read { id: 1, key, consistency: Consistency::Stale };
-        body(&Message::Learner(ToLearner::Read(vec![read]))).to_vec()
+    let fetch = |bytes: usize| {
+        let cursor = Bytes::from(vec![7; bytes]);
+        let fetch = SnapshotFetch { slot: None, least: Slot(1), cursor };
+        body(&Message::Learner(ToLearner::SnapshotFetch(fetch))).to_vec()
     };
     for bytes in [0, 4_000, 60_000, 1_000_000] {
-        let mut body = read(bytes);
+        let mut body = fetch(bytes);
         assert!(decode_frame::<ToLearner>(body.clone().into()).is_ok());
-        // Behind the frame's own length, the variant, the list's length and the read's id.
-        body[4 + 4 + 8 + 8..][..8].copy_from_slice(&(CAP_PEER as u64 - 1000).to_le_bytes());
+        // Behind the head's length, the variant, no slot and the least one.
+        body[4 + 4 + 1 + 8..][..8].copy_from_slice(&(CAP_PEER as u64 - 1000).to_le_bytes());
         let refused = decode_frame::<ToLearner>(body.into()).unwrap_err().to_string();
         assert!(refused.contains("LimitExceeded"), "{bytes} bytes: {refused}");
     }

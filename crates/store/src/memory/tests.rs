@@ -40,6 +40,39 @@ fn small_and_large_values_come_back() {
     assert!(storage.is_empty() && storage.get(b"k").is_none());
 }
 
+/// Two keys of one hash, with the seed that a storage has by default.
+fn keys_of_one_hash() -> [Vec<u8>; 2] {
+    let (storage, mut seen) = (MemoryStorage::default(), BTreeMap::new());
+    let mut keys = (0..).map(|number: u32| format!("key-{number:012}").into_bytes());
+    let pair = keys.find_map(|key| Some([seen.insert(storage.hash_of(&key), key.clone())?, key]));
+    pair.expect("there are more keys than hashes")
+}
+
+#[test]
+fn keys_looked_for_together_are_found_as_if_each_alone_even_with_one_hash() {
+    let [first, second] = keys_of_one_hash();
+    println!("{} {}", first.escape_ascii(), second.escape_ascii());
+    let mut storage = MemoryStorage::default();
+    (0..100_u8).step_by(2).for_each(|key| put(&mut storage, &[key], 1, &[key; 9]));
+    put(&mut storage, &first, 2, b"first");
+    for absent in [true, false] {
+        let keys: Vec<Vec<u8>> =
+            (0..100).map(|key| vec![key]).chain([first.clone(), second.clone()]).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        for part in 0..keys.len() {
+            let mut seen = Vec::new();
+            storage.show(&keys[part..], |number, record| {
+                assert_eq!(number, seen.len());
+                seen.push(record.map(RecordRef::to_record));
+            });
+            let alone: Vec<Option<Record>> = keys[part..].iter().map(|key| storage.get(key)).collect();
+            assert_eq!(seen, alone);
+        }
+        assert_eq!(storage.get(&second).is_none(), absent);
+        put(&mut storage, &second, 3, b"second");
+    }
+}
+
 #[test]
 fn scans_go_in_order_behind_a_key_until_told_to_stop() {
     let mut storage = MemoryStorage::default();

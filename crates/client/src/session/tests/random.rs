@@ -99,10 +99,10 @@ impl World {
                 }
             }
             Message::Learner(ToLearner::Read(reads)) => {
-                for read in reads {
-                    let outcome = ReadOutcome::Value(self.machine.record(&read.key));
+                for read in reads.iter() {
+                    let outcome = ReadOutcome::Value(self.machine.record(read.key));
                     let reply = ReadReply { id: read.id, slot: Slot(self.machine.slot), outcome };
-                    self.tell(to, ToClient::ReadReplies(vec![reply]));
+                    self.tell(to, ToClient::ReadReplies([reply].into_iter().collect()));
                 }
             }
             other => panic!("clients don't send {other:?}"),

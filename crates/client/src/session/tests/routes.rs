@@ -188,12 +188,12 @@ fn a_silent_learner_is_left_and_the_next_hears_what_is_pending() {
     assert_eq!(attached.last(), Some(&(bench.home(), pending)));
     assert_ne!(bench.home(), silent);
     let reads = bench.sent.iter().filter(|(to, message)| {
-        *to != silent && matches!(message, Message::Learner(ToLearner::Read(reads)) if reads[0].id == 1)
+        *to != silent && matches!(message, Message::Learner(ToLearner::Read(reads)) if reads.iter().next().is_some_and(|read| read.id == 1))
     });
     assert_eq!(reads.count(), 1);
     let reply = ReadReply { id: 1, slot: Slot(9), outcome: ReadOutcome::Value(None) };
-    bench.tell(silent, ToClient::ReadReplies(vec![reply.clone()]));
-    bench.tell(bench.home(), ToClient::ReadReplies(vec![reply]));
+    bench.tell(silent, ToClient::ReadReplies([reply.clone()].into_iter().collect()));
+    bench.tell(bench.home(), ToClient::ReadReplies([reply].into_iter().collect()));
     assert_eq!(bench.ended(), vec![(2, ok(What::Value(None)))]);
 }
 
@@ -217,7 +217,7 @@ fn a_busy_learner_is_asked_again_later() {
     bench.step();
     bench.sent.clear();
     let busy = ReadReply { id: 1, slot: Slot(9), outcome: ReadOutcome::Busy { retry_ms: 50 } };
-    bench.tell(bench.home(), ToClient::ReadReplies(vec![busy]));
+    bench.tell(bench.home(), ToClient::ReadReplies([busy].into_iter().collect()));
     bench.pass(ms(49));
     assert!(bench.sent.is_empty());
     bench.pass(ms(52));
