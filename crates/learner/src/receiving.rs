@@ -18,7 +18,7 @@ use synod_store::{Builder, Storage};
 use tracing::{debug, error, info, warn};
 
 use crate::giving::START;
-use crate::pace::Pace;
+use crate::pace::{Pace, Withheld};
 use crate::{Learner, Out, Timer};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,8 @@ pub(crate) struct Receiving<S> {
     /// An empty storage, for the state that is to come.
     storage: Option<S>,
     under_way: Option<UnderWay<S>>,
+    /// What a leader didn't stream.
+    pub(crate) withheld: Withheld,
     /// How quickly it goes on: during a transfer, and after one until it has caught up with the log.
     pub(crate) pace: Option<Pace>,
     /// How many states were installed.
@@ -79,7 +81,14 @@ impl<S> UnderWay<S> {
 
 impl<S: Storage> Receiving<S> {
     pub(crate) fn new(storage: Option<S>) -> Receiving<S> {
-        Receiving { lacking: BTreeMap::new(), storage, under_way: None, pace: None, installed: 0 }
+        Receiving {
+            lacking: BTreeMap::new(),
+            storage,
+            under_way: None,
+            withheld: Withheld::default(),
+            pace: None,
+            installed: 0,
+        }
     }
 
     /// Whether chunks are on their way: the log need not be asked for what comes with them.
@@ -135,6 +144,7 @@ impl<S: Storage> Learner<S> {
             info!(%next, %floor, "nobody's log has its next slot any more: fetches a snapshot of a peer");
             self.receiving.under_way = Some(UnderWay::new(floor.previous()));
             self.receiving.pace = Some(Pace::of_state(self.log.known()));
+            self.log.note_far();
             self.fetch_snapshot(effects);
             self.set_transfer_timer(effects);
         }

@@ -167,6 +167,7 @@ bugs! {
     DivergenceIgnored: "divergence-ignored", "Learners hear each other's hash chains and don't compare them.";
     ObserverVouches: "observer-vouches", "An observer counts where learners ask whose state is right.";
     ObserverHeard: "observer-heard", "A leader with observers alone goes on leading.";
+    FarForEver: "far-for-ever", "A learner that was far behind asks for no values when it has caught up, too.";
     AnswersInDoubt: "answers-in-doubt", "A learner whose state differs from a peer's goes on answering before anybody knows who is right.";
     CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }

@@ -60,6 +60,7 @@ counters! {
     GiverCrashed: "states installed though whoever gave them had crashed";
     ReceiverCrashed: "states installed though the learner had crashed while it fetched one";
     GiverChanged: "snapshots asked for from another learner in the midst";
+    SubscribedFar: "subscriptions that asked for no values";
     FetchBelowFloor: "fetches refused below the floor";
     FloorRaised: "floors raised";
     FloorsDiffer: "promises with floors that differ";
