@@ -73,11 +73,6 @@ impl Log {
         self.is_far
     }
 
-    /// A state is fetched in place of values that nobody keeps.
-    pub(crate) fn note_far(&mut self) {
-        self.is_far = true;
-    }
-
     /// Values of so many bytes, for so many slots, were fetched. Once what is lacking would take an eighth of the buffer or less, the rest has
     /// room for what is chosen until that is fetched too.
     pub(crate) fn note_fetched(&mut self, bytes: u64, slots: u64) {

@@ -144,7 +144,6 @@ impl<S: Storage> Learner<S> {
             info!(%next, %floor, "nobody's log has its next slot any more: fetches a snapshot of a peer");
             self.receiving.under_way = Some(UnderWay::new(floor.previous()));
             self.receiving.pace = Some(Pace::of_state(self.log.known()));
-            self.log.note_far();
             self.fetch_snapshot(effects);
             self.set_transfer_timer(effects);
         }

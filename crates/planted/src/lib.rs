@@ -76,6 +76,7 @@ bugs! {
     HeldNotRaisedWithFloor: "held-not-raised-with-floor", "An acceptor whose floor rises above its held prefix leaves the prefix where it is.";
     DroppedSlotsToldAsFree: "dropped-slots-told-as-free", "A promise tells slots below the floor as slots without a vote.";
     FloorOfRefusedAccept: "floor-of-refused-accept", "An acceptor takes the floor of an Accept that it refuses.";
+    RoomUnprepared: "room-unprepared", "An acceptor votes on what its journal has no room for yet, and may find none.";
     RoomIgnored: "room-ignored", "An acceptor votes though its disk has no room for the vote.";
     FloorOfOneReport: "floor-of-one-report", "A leader's floor follows the learner that has synced most.";
     FloorOfAllReports: "floor-of-all-reports", "A leader's floor waits for the learner that has synced least.";

@@ -36,7 +36,7 @@ counters! {
     TornWrite: "torn writes";
     InterruptedRecovery: "recoveries cut short by a loss of power";
     DiskError: "failed writes and syncs";
-    FullDisk: "acceptors ended by a full disk";
+    FullDisk: "votes that acceptors had no room for, and ends for want of it";
     FullDiskRecovery: "restarts refused for a full disk";
     SlowDisk: "slow disks";
     RotRefused: "rotten journals refused";

@@ -47,6 +47,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         B::DivergenceIgnored | B::ObserverVouches | B::AnswersInDoubt => {
             Some("the learner's trials, `tests/tests/planted/learners.rs`: no states differ here")
         }
+        B::FarForEver => {
+            Some("the learner's trials, `tests/tests/planted/learners.rs`: what isn't streamed is fetched")
+        }
         B::ObserverHeard => Some("the roles' own tests: no leader here hears observers alone"),
         B::ImageDigestIgnored | B::ImageEndNotAwaited => Some(
             "the store's trials, `tests/tests/planted/store.rs`: chunks have checksums, and files an end mark",

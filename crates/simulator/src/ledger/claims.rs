@@ -29,7 +29,12 @@ impl Ledger {
     /// A message leaves its sender: what it claims must be so.
     pub(crate) fn on_sent(&mut self, from: NodeId, message: &Message, now: Us, seen: &mut Coverage) -> Check {
         match (from, message) {
-            (NodeId::Acceptor(id), Message::Proposer(message)) => self.on_sent_by_acceptor(id, message),
+            (NodeId::Acceptor(id), Message::Proposer(message)) => {
+                if matches!(message, ToProposer::Accepted(accepted) if accepted.full) {
+                    seen.see(Seen::FullDisk);
+                }
+                self.on_sent_by_acceptor(id, message)
+            }
             (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => {
                 self.on_floor(accept.ballot, accept.floor)?;
                 self.is_pinned(accept, seen)?;
