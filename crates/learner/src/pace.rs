@@ -2,8 +2,8 @@
 //!
 //! After each part it pauses, so that no more than `join_bytes_per_s` of a state come in a second, or half as much of the log, which has to be applied.
 //! It doesn't pause while less came than the log's growth asks for, times [`OF_STATE`] or [`OF_LOG`]. So a join always ends. Of a state of C bytes: when it
-//! has come, the log has grown by at most C / 2, which is what is lacking; that shrinks by at least a third of what the log grows by, and so is
-//! gone when that has grown by 3 C / 2 more. All of it is 2 C, within what the state's giver pins ([`crate::giving`]). Quicker would be shorter, and take more of
+//! has come, the log has grown by at most C / 2, which is what is lacking; that shrinks by at least half of what the log grows by, and so is
+//! gone when that has grown by C more. All of it is 3 C / 2, within what the state's giver pins ([`crate::giving`]). Quicker would be shorter, and take more of
 //! what clients need of a machine that has no more. Absent on purpose: clocks; a pause is a
 //! timer's delay, and the log's growth is what the leader streams, or tells that it doesn't.
 
@@ -12,8 +12,8 @@ use synod_protocol::{ProposerId, Slot, Value};
 
 /// Bytes of a state for bytes of growth, at least: 2 for 1.
 const OF_STATE: (u64, u64) = (2, 1);
-/// Bytes of the log for bytes of growth, at least: 4 for 3.
-const OF_LOG: (u64, u64) = (4, 3);
+/// Bytes of the log for bytes of growth, at least: 3 for 2.
+const OF_LOG: (u64, u64) = (3, 2);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pace {
@@ -116,11 +116,11 @@ mod tests {
     }
 
     #[test]
-    fn the_log_pauses_twice_as_long_and_comes_a_third_faster_than_it_grows() {
+    fn the_log_pauses_twice_as_long_and_comes_half_as_fast_again_as_it_grows() {
         let tuning = Tuning { join_bytes_per_s: 10_000, ..Tuning::default() };
         let mut pace = Pace::of_log(Slot(0));
-        pace.note_streamed(Slot(1), &values(12));
-        assert_eq!(pace.pause_ms(1_590, &tuning), None);
+        pace.note_streamed(Slot(1), &values(10));
+        assert_eq!(pace.pause_ms(1_490, &tuning), None);
         assert_eq!(pace.pause_ms(10, &tuning), Some(2));
         assert_eq!(pace.pause_ms(1_000, &tuning), Some(200));
     }

@@ -7,6 +7,7 @@ mod joining;
 mod learning;
 mod misdirected;
 mod reads;
+mod room;
 mod snapshots;
 
 use std::collections::BTreeMap;
