@@ -83,7 +83,7 @@ impl<M> Role for Toy<M> {
         *self.standing.lock().unwrap()
     }
     fn incarnations(&self) -> Option<&Incarnations> {
-        Some(&self.incarnations)
+        Some(&self.incarnations).filter(|told| !told.is_empty())
     }
 }
 

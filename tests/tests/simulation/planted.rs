@@ -63,8 +63,8 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::WritesDuringRestore => Some(
             "the store's and the engine's trials, `tests/tests/planted/store.rs`: nobody here restores a backup or has the disk engine",
         ),
-        B::FloorOfRefusedAccept | B::RoomIgnored => {
-            Some("the roles' own tests: `tests/tests/planted/roles.rs` runs those")
+        B::FloorOfRefusedAccept | B::RoomIgnored | B::RoomUnprepared => {
+            Some("the roles' own tests: `tests/tests/planted/{roles,keeper}.rs` run those")
         }
         B::ChosenPrefixFromHearsay => {
             Some("model: a slot below what was heard must be lost at the same time")

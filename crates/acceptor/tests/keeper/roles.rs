@@ -217,7 +217,7 @@ fn s3_a_batch_larger_than_the_room_there_is_waits_for_space_or_is_refused() {
         world.disk.limit(Some(used + free));
         let mut tries = (0..10).map(|_| world.accepted(accept(1, 2, 1, 3..=3, bytes))).collect::<Vec<_>>();
         let last = tries.pop().unwrap();
-        let is_there = bytes < 15_000 || free > 2 * bytes as u64;
+        let is_there = bytes < 15_000 || free > bytes as u64;
         assert_eq!((last.full, last.slots.len()), (!is_there, usize::from(is_there)), "{case}");
         if !is_there {
             assert_eq!(world.role.durable().vote(Slot(3)), None, "{case}");

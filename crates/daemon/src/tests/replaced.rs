@@ -100,6 +100,8 @@ async fn s12_a_link_in_use_is_hung_up_when_its_disk_turns_out_to_be_replaced_and
     hears(&mut proposer, 1).await;
     assert_eq!(proposer.sees().await, Seen::Link(A1.into(), false));
     assert!(is_closed(&mut old).await);
+    let mut again = called(&world, &a1, standing(5, 1)).await.unwrap();
+    assert!(is_closed(&mut again).await, "its hello tells the same");
     let refused = called(&world, &a1, standing(5, 1)).await.map(|_| ()).unwrap_err();
     assert!(matches!(refused, Refused::Replaced { disk: 5, by: DiskId(6), .. }), "{refused:?}");
 
