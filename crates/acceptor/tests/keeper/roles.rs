@@ -207,7 +207,7 @@ fn s2_a_full_disk_refuses_votes_cleanly_and_takes_them_again_when_there_is_space
 #[test]
 fn s3_a_batch_larger_than_the_room_there_is_waits_for_space_or_is_refused() {
     for (free, bytes) in
-        [(0, 9_000), (0, 15_000), (0, 40_000), (30_000, 15_000), (30_000, 40_000), (90_000, 40_000)]
+        [(0, 9_000), (0, 15_000), (0, 40_000), (30_000, 15_000), (30_000, 80_000), (90_000, 40_000)]
     {
         let case = format!("{bytes} bytes at once, {free} free");
         let mut world = World::formed(0);

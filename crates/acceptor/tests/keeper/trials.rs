@@ -329,5 +329,5 @@ pub(crate) fn every_batch_on_a_full_disk() {
             assert!(left == *role.durable(), "{context}: memory is ahead of the disk");
         }
     }
-    assert!(cast > 1_000 && refused > 1_000, "{cast} votes cast, {refused} refused");
+    assert!(cast > 100 && refused > 100, "{cast} votes cast, {refused} refused");
 }
