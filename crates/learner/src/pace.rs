@@ -2,18 +2,18 @@
 //!
 //! After each part it pauses, so that no more than `join_bytes_per_s` of a state come in a second, or half as much of the log, which has to be applied.
 //! It doesn't pause while less came than the log's growth asks for, times [`OF_STATE`] or [`OF_LOG`]. So a join always ends. Of a state of C bytes: when it
-//! has come, the log has grown by at most C / 2, which is what is lacking; that shrinks by at least half of what the log grows by, and so is
-//! gone when that has grown by C more. All of it is 3 C / 2, within what the state's giver pins ([`crate::giving`]). Quicker would be shorter, and take more of
+//! has come, the log has grown by at most 2 C / 3, which is what is lacking; that shrinks by at least a third of what the log grows by, and so is
+//! gone when that has grown by 2 C more. All of it is 8 C / 3, within what the state's giver pins ([`crate::giving`]). Quicker would be shorter, and take more of
 //! what clients need of a machine that has no more. Absent on purpose: clocks; a pause is a
 //! timer's delay, and the log's growth is what the leader streams, or tells that it doesn't.
 
 use synod_protocol::tuning::Tuning;
 use synod_protocol::{ProposerId, Slot, Value};
 
-/// Bytes of a state for bytes of growth, at least: 2 for 1.
-const OF_STATE: (u64, u64) = (2, 1);
-/// Bytes of the log for bytes of growth, at least: 3 for 2.
-const OF_LOG: (u64, u64) = (3, 2);
+/// Bytes of a state for bytes of growth, at least: 3 for 2.
+const OF_STATE: (u64, u64) = (3, 2);
+/// Bytes of the log for bytes of growth, at least: 4 for 3.
+const OF_LOG: (u64, u64) = (4, 3);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Pace {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_pauses_at_its_rate_while_it_comes_twice_as_fast_as_the_log_grows() {
+    fn a_state_pauses_at_its_rate_while_it_comes_half_as_fast_again_as_the_log_grows() {
         let tuning = Tuning { join_bytes_per_s: 10_000, ..Tuning::default() };
         let mut pace = Pace::of_state(Slot(9));
         assert_eq!(pace.pause_ms(1_000, &tuning), Some(100));
@@ -110,17 +110,18 @@ mod tests {
         assert_eq!(pace.grown, 300);
         assert_eq!(pace.pause_ms(0, &tuning), None, "nothing came");
         pace.note_streamed(Slot(13), &values(3));
-        assert_eq!(pace.pause_ms(190, &tuning), None, "1,190 for 600");
-        assert_eq!(pace.pause_ms(10, &tuning), Some(1), "1,200 for 600");
+        pace.note_streamed(Slot(16), &values(2));
+        assert_eq!(pace.pause_ms(190, &tuning), None, "1,190 for 800");
+        assert_eq!(pace.pause_ms(10, &tuning), Some(1), "1,200 for 800");
         assert_eq!(pace.pause_ms(1_000_000, &tuning), Some(tuning.snapshot_keep_ms / 4));
     }
 
     #[test]
-    fn the_log_pauses_twice_as_long_and_comes_half_as_fast_again_as_it_grows() {
+    fn the_log_pauses_twice_as_long_and_comes_a_third_faster_than_it_grows() {
         let tuning = Tuning { join_bytes_per_s: 10_000, ..Tuning::default() };
         let mut pace = Pace::of_log(Slot(0));
-        pace.note_streamed(Slot(1), &values(10));
-        assert_eq!(pace.pause_ms(1_490, &tuning), None);
+        pace.note_streamed(Slot(1), &values(12));
+        assert_eq!(pace.pause_ms(1_590, &tuning), None);
         assert_eq!(pace.pause_ms(10, &tuning), Some(2));
         assert_eq!(pace.pause_ms(1_000, &tuning), Some(200));
     }

@@ -264,6 +264,6 @@ fn s11_the_log_above_a_state_that_was_given_stays_pinned_until_the_peer_has_it()
     // It has its budget, which what was given adds to.
     driver.choose(STATE + 10, &fillers(STATE + 10..=STATE + 200));
     assert_eq!(driver.learner.pinned(), Some(Slot(STATE + 7)), "more than {PIN_BYTES} bytes were applied");
-    driver.choose(STATE + 201, &fillers(STATE + 201..=STATE + 5_000));
+    driver.choose(STATE + 201, &fillers(STATE + 201..=STATE + 9_000));
     assert_eq!(driver.learner.pinned(), None);
 }
