@@ -74,7 +74,7 @@ fn golden_bytes_of_a_greeting() {
     let expected = concat!(
         "57000000",
         "53594e4f440d0a00",                   // magic
-        "02000000",                           // version
+        "03000000",                           // version
         "00000000",                           // Greeting::Hello
         "010000000200",                       // from p2
         "000000000100",                       // to a1
