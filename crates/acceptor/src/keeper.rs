@@ -16,10 +16,10 @@ use synod_protocol::wire;
 use synod_protocol::{AcceptorId, Slot, Value};
 use tracing::{error, info};
 
-use crate::Acceptor;
 use crate::durable::{Durable, Head, Record};
 use crate::index::Index;
 use crate::replay::{Replay, blob, check_parameters};
+use crate::{Acceptor, Space};
 
 pub use crate::replay::ForeignJournal;
 
@@ -140,10 +140,20 @@ impl<D: Disk> Keeper<D> {
         self.move_on()
     }
 
-    /// Tells the role what came of its records: they are persisted, and so much more may come.
-    pub fn tell(&self, acceptor: &mut Acceptor) {
+    /// Tells the role what came of its records: they are persisted, and so much more may come. Room for what didn't fit is made
+    /// before, if the disk has it.
+    ///
+    /// # Errors
+    /// The journal's; the process must end.
+    pub fn tell(&mut self, acceptor: &mut Acceptor) -> Result<(), KeeperError> {
         acceptor.persisted();
-        acceptor.set_room(self.room_bytes());
+        let wanted_bytes = acceptor.take_wanted_bytes();
+        if wanted_bytes > 0 && !self.full {
+            let prepared = self.journal.prepare_for(wanted_bytes + self.reserve_bytes());
+            self.note_space(prepared)?;
+        }
+        acceptor.set_room(self.space());
+        Ok(())
     }
 
     /// Seals the journal.
@@ -154,16 +164,32 @@ impl<D: Disk> Keeper<D> {
         Ok(self.journal.seal()?)
     }
 
-    /// What votes may still take while the disk is full: the segment in use, but for an eighth of a segment, which is left to promises
-    /// and floors. The next segment, as far as it is there, is for moving on when the floor has risen.
-    fn room_bytes(&self) -> Option<u64> {
-        let reserve = self.options.segment_bytes / 8 + 2 * self.options.block_bytes;
-        self.full.then(|| self.journal.free_bytes().saturating_sub(reserve))
+    /// What votes may take: the segment in use, or the next one as far as it is there. While the disk is full that one is for moving on when the
+    /// floor has risen.
+    fn space(&self) -> Space {
+        let bytes = if self.full { self.journal.free_bytes() } else { self.journal.room_bytes() };
+        let bytes = bytes.saturating_sub(self.reserve_bytes());
+        match self.full {
+            true => Space::Last(bytes),
+            false if synod_planted::is(Bug::RoomUnprepared) => Space::Unlimited,
+            false => Space::Sure(bytes),
+        }
+    }
+
+    /// What is left to promises and floors.
+    fn reserve_bytes(&self) -> u64 {
+        self.options.segment_bytes / 8 + 2 * self.options.block_bytes
     }
 
     /// One step of preparing or dropping segments; whether there is more to do.
     fn step(&mut self) -> Result<bool, KeeperError> {
-        match self.journal.prepare_step() {
+        let step = self.journal.prepare_step();
+        self.note_space(step)
+    }
+
+    /// Takes in what came of preparing the next segment; whether there is more to do.
+    fn note_space(&mut self, step: Result<Preparation, synod_journal::Error>) -> Result<bool, KeeperError> {
+        match step {
             Ok(Preparation::Ready) => {
                 if self.full {
                     info!("the disk has space again");

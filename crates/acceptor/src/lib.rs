@@ -32,6 +32,7 @@ use tracing::{debug, error, info, warn};
 
 pub use durable::{Durable, Head, Record};
 use room::Room;
+pub use room::Space;
 
 /// What an acceptor is told at its start; nothing here changes what a vote means.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,9 +104,14 @@ impl Acceptor {
         self.durable.evict(self.config.cache_bytes);
     }
 
-    /// So many bytes of votes may be recorded until this is called again; without a limit while the disk has space.
-    pub fn set_room(&mut self, bytes: Option<u64>) {
-        self.room.set(bytes);
+    /// So many bytes of votes may be recorded until this is called again.
+    pub fn set_room(&mut self, space: Space) {
+        self.room.set(space);
+    }
+
+    /// Bytes of the largest vote that didn't fit since this was called last, 0 if all did: the leader will ask for it again.
+    pub fn take_wanted_bytes(&mut self) -> u64 {
+        self.room.take_wanted_bytes()
     }
 
     fn record(&mut self, record: Record, effects: &mut Out) {
@@ -182,7 +188,7 @@ impl Acceptor {
         entries.retain(|entry| !known(entry.slot));
         let held = self.durable.held_after(ballot, chosen, &entries);
         let only_held = entries.is_empty() && ballot <= self.durable.head().promised;
-        if !only_held || (held > self.durable.head().held && self.room.is_unlimited()) {
+        if !only_held || (held > self.durable.head().held && !self.room.is_last()) {
             self.record(Record::Voted { ballot, held, entries }, effects);
         }
         let Head { held, floor, .. } = *self.durable.head();

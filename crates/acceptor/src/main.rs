@@ -51,12 +51,11 @@ impl Persist<Record> for Disk {
 impl Storage<Acceptor> for Disk {
     fn after_batch(&mut self, acceptor: &mut Acceptor) -> Result<(), KeeperError> {
         self.0.after_batch()?;
-        self.0.tell(acceptor);
-        Ok(())
+        self.0.tell(acceptor)
     }
     fn on_idle(&mut self, acceptor: &mut Acceptor) -> Result<bool, KeeperError> {
         let more = self.0.idle()?;
-        self.0.tell(acceptor);
+        self.0.tell(acceptor)?;
         Ok(more)
     }
     fn on_shutdown(&mut self, _acceptor: &mut Acceptor) -> Result<(), KeeperError> {
@@ -77,8 +76,10 @@ fn run(flags: &Flags, setup: Setup) -> Result<(), Failure> {
     let options = Options { segment_bytes, prepare_step_bytes: PREPARE_STEP_BYTES, ..Options::default() };
     let disk = Directory::open(&flags.data_dir).map_err(Failure::fatal)?;
     let opened = Keeper::open(disk, options, config.id, config.parameters, config.cache_bytes);
-    let (keeper, durable) =
+    let (mut keeper, durable) =
         opened.map_err(|error| Failure::fatal(format!("{}: {error}", flags.data_dir.display())))?;
     tracing::info!(promised = %durable.head().promised, held = %durable.head().held, highest = %durable.head().highest, "recovered");
-    setup.run(Acceptor::new(config, durable), Disk(keeper))
+    let mut acceptor = Acceptor::new(config, durable);
+    keeper.tell(&mut acceptor).map_err(Failure::fatal)?;
+    setup.run(acceptor, Disk(keeper))
 }

@@ -40,7 +40,7 @@ impl Acceptor {
         }
         let rows = incarnations.raised_by(&rows.without(self.config.id));
         // What is left of a full disk is for promises and floors.
-        if !rows.is_empty() && self.room.is_unlimited() {
+        if !rows.is_empty() && !self.room.is_last() {
             self.record(Record::Reached { rows }, effects);
         }
     }

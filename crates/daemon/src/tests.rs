@@ -51,6 +51,9 @@ struct Toy<M> {
     start: Vec<(u8, Delay)>,
     on_message: OnMessage<M>,
     end_of_batch: Box<dyn FnMut(&mut Orders) + Send>,
+    /// Which disks count, as it learns at the end of a batch.
+    told: Arc<Mutex<Incarnations>>,
+    incarnations: Incarnations,
 }
 
 impl<M> Role for Toy<M> {
@@ -74,9 +77,13 @@ impl<M> Role for Toy<M> {
     }
     fn end_of_batch(&mut self, effects: &mut Orders) {
         (self.end_of_batch)(effects);
+        self.incarnations = self.told.lock().unwrap().clone();
     }
     fn standing(&self) -> Standing {
         *self.standing.lock().unwrap()
+    }
+    fn incarnations(&self) -> Option<&Incarnations> {
+        Some(&self.incarnations).filter(|told| !told.is_empty())
     }
 }
 
@@ -171,19 +178,22 @@ impl World {
         let node = node.into();
         let (seen, sees) = mpsc::unbounded_channel();
         let standing = Arc::new(Mutex::new(toy.standing));
+        let told = Arc::new(Mutex::new(Incarnations::default()));
         let role = Toy {
             seen,
             standing: Arc::clone(&standing),
             start: toy.start,
             on_message: toy.on_message,
             end_of_batch: toy.end_of_batch,
+            told: Arc::clone(&told),
+            incarnations: Incarnations::default(),
         };
         let (events, inbox) = mpsc::unbounded_channel();
         let mut shell = Shell::new(node, self.cluster.clone(), role, disk, (events.clone(), inbox));
         shell.last_writes = PATIENCE;
         let door = shell.door();
         let task = tokio::spawn(shell.run(self.listener(node)));
-        Running { door, events, sees, standing, task }
+        Running { door, events, sees, standing, told, task }
     }
 
     /// An acceptor of cluster 7 that answers ([`answers`]).
@@ -243,6 +253,7 @@ struct Running<M> {
     events: Events<M>,
     sees: mpsc::UnboundedReceiver<Seen<M>>,
     standing: Arc<Mutex<Standing>>,
+    told: Arc<Mutex<Incarnations>>,
     task: JoinHandle<Result<(), Failure>>,
 }
 

@@ -75,7 +75,7 @@ impl DiskStorage {
     fn spill(&mut self) {
         match self.vault().spill(&self.live) {
             Ok(()) => (self.live, self.spill_at_bytes) = (Layer::default(), self.spill_bytes),
-            // Whoever applies slots stops when it is full; whoever builds a state can only be stopped.
+            // Whoever applies slots, or builds a state, stops when it is full.
             Err(error) if error.is_no_space() && self.live.bytes() < 2 * self.most_overlay_bytes => {
                 self.spill_at_bytes = 2 * self.live.bytes();
             }
@@ -125,6 +125,12 @@ impl Storage for DiskStorage {
 
     fn is_full(&self) -> bool {
         self.overlay_bytes() >= self.most_overlay_bytes
+    }
+
+    fn relieve(&mut self) {
+        if !self.kept && self.frozen.is_none() && !self.live.is_empty() {
+            self.spill();
+        }
     }
 
     fn snapshot(&self) -> DiskSnapshot {

@@ -13,7 +13,8 @@ use std::process::Command;
 use bytes::Bytes;
 use support::{LIMITS, Log};
 use synod_engine::{DiskStorage, Options, open, verify};
-use synod_store::{Cursor, Image, MemoryStorage, Snapshot, StateMachine};
+use synod_protocol::Revision;
+use synod_store::{Cursor, Image, MemoryStorage, Snapshot, Stamp, StateMachine, Storage};
 
 const OPTIONS: Options = Options { cache_bytes: 1 << 20, spill_bytes: 1 << 20, most_overlay_bytes: 1 << 30 };
 
@@ -21,7 +22,11 @@ struct Mounted(PathBuf);
 
 impl Mounted {
     fn new() -> Result<Mounted, String> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("full-disk-{}", std::process::id()));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "full-disk-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         std::fs::create_dir_all(&folder).unwrap();
         let mut mount = Command::new("mount");
         let output = mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&folder).output();
@@ -107,4 +112,36 @@ fn s3_a_checkpoint_without_room_leaves_the_one_before_and_the_next_is_of_both() 
     drop(disk);
     println!("{kept} checkpoints, {refused} without room");
     assert!(refused > 0 && kept > 0);
+}
+
+#[test]
+fn i14_a_state_that_is_built_waits_in_memory_for_room_and_is_written_down_when_there_is_some() {
+    let mounted = match Mounted::new() {
+        Ok(mounted) => mounted,
+        Err(why) => return eprintln!("SKIPPED: a full disk needs root and tmpfs: {why}"),
+    };
+    let options = Options { spill_bytes: 32 << 10, most_overlay_bytes: 256 << 10, ..OPTIONS };
+    let mut storage = open(&mounted.0.join("store"), LIMITS, options).unwrap().into_storage();
+    let ballast = mounted.0.join("ballast");
+    let mut content = vec![7; 2 << 20];
+    while std::fs::write(&ballast, &content).is_err() {
+        content.truncate(content.len() - 4096);
+    }
+    let stamp = Stamp { created: Revision(1), modified: Revision(1), version: 1 };
+    let mut keys = 0_u64;
+    while !storage.is_full() {
+        assert!(keys < 1_000, "it has room for everything");
+        storage.put(&keys.to_be_bytes(), &[keys as u8; 1_000], |_| stamp);
+        keys += 1;
+    }
+    storage.relieve();
+    assert!(storage.is_full(), "there is no room yet");
+    std::fs::remove_file(&ballast).unwrap();
+    storage.relieve();
+    assert!(!storage.is_full() && storage.overlay_bytes() == 0, "{storage:?}");
+    for key in 0..keys {
+        let found = storage.get(&key.to_be_bytes()).unwrap();
+        assert!(found.value[..] == [key as u8; 1_000], "key {key}");
+    }
+    println!("{keys} keys waited");
 }

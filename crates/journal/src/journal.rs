@@ -132,6 +132,17 @@ impl<D: Disk> Journal<D> {
         self.poison_on_failure(step)
     }
 
+    /// Makes sure that a batch of this size (in bytes of the log) can be written without asking the disk for more space: prepares the next segment for it,
+    /// as far as it isn't, whatever that takes.
+    ///
+    /// # Errors
+    /// As of [`Journal::prepare_step`].
+    pub fn prepare_for(&mut self, entry_bytes: u64) -> Result<Preparation, Error> {
+        self.check_poison()?;
+        let prepared = self.prepare_batch(entry_bytes);
+        self.poison_on_failure(prepared)
+    }
+
     /// Tells that no batch below this one is needed any more, once the next segment's head is synced: that head must
     /// tell whatever of those batches still matters. Segments that hold nothing else are then dropped by
     /// `prepare_step`.
@@ -305,6 +316,17 @@ impl<D: Disk> Journal<D> {
         // An open file would keep its space after it was removed.
         self.reading = self.reading.take().filter(|opened| opened.head.segment >= unneeded);
         self.stock.step(&mut self.disk, &self.options, unneeded)
+    }
+
+    fn prepare_batch(&mut self, entry_bytes: u64) -> Result<Preparation, Error> {
+        let entry_bytes = align(entry_bytes, self.options.block_bytes);
+        if entry_bytes > self.room_bytes() {
+            // As `room_bytes` counts it.
+            let bytes = entry_bytes + self.active.head.end() + self.options.block_bytes;
+            let unneeded = self.unneeded_before();
+            self.stock.prepare_all(&mut self.disk, &self.options, unneeded, bytes)?;
+        }
+        Ok(Preparation::Ready)
     }
 
     /// A synced head calls the segments before this one unneeded.

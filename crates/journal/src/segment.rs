@@ -7,7 +7,6 @@ use synod_planted::Bug;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::format::{Entry, HEADER_BYTES, Head, align, segment_name};
-use crate::spare::Spare;
 use crate::stock::Stock;
 use crate::{Disk, DiskFile, Error, Options};
 
@@ -106,14 +105,7 @@ pub(crate) fn create<D: Disk>(
     let room_for_carried = if synod_planted::is(Bug::CarriedBatchWithoutRoom) { 0 } else { carried_bytes };
     let needed_bytes = head.end() + room_for_carried + align(plan.entry_bytes, block) + block;
     head.prepared_bytes = needed_bytes.max(options.segment_bytes);
-    let prepared = loop {
-        match prepare(disk, &mut stock.spare, head.prepared_bytes, options.prepare_step_bytes) {
-            Err(error) if error.is_no_space() && stock.older.before(unneeded) > 0 => {
-                stock.remove_oldest(disk)?;
-            }
-            prepared => break prepared,
-        }
-    };
+    let prepared = stock.prepare_all(disk, options, unneeded, head.prepared_bytes);
     let Stock { spare, reserve, .. } = stock;
     match prepared {
         // On a full disk a shorter segment will do: its head may be what lets older ones go.
@@ -149,14 +141,4 @@ pub(crate) fn create<D: Disk>(
     };
     let file = spare.become_segment(disk, &name, &mut parts.map(IoSlice::new))?;
     Ok(Active { file, name, head, offset: head.end() + carried_bytes })
-}
-
-fn prepare<D: Disk>(
-    disk: &mut D,
-    spare: &mut Spare<D::File>,
-    target_bytes: u64,
-    step_bytes: u64,
-) -> Result<(), Error> {
-    while !spare.step(disk, target_bytes, step_bytes)? {}
-    Ok(())
 }

@@ -55,6 +55,27 @@ impl<F: DiskFile> Stock<F> {
         }
     }
 
+    /// Makes the spare ready up to `bytes`, at once; segments before `oldest` give way to it.
+    pub(crate) fn prepare_all<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        options: &Options,
+        oldest: u64,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        while self.recycle_oldest(disk, options, oldest)? {}
+        loop {
+            match self.spare.step(disk, bytes, options.prepare_step_bytes) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) if error.is_no_space() && self.older.before(oldest) > 0 => {
+                    self.remove_oldest(disk)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// While the spare isn't ready: makes it of the oldest segment, if that is before `oldest`, or removes that if it
     /// hasn't the right size. Whether there was one. If a crash undoes this, recovery finds a segment below the oldest one
     /// needed, whatever it holds.

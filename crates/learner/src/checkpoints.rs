@@ -84,9 +84,13 @@ impl<S: Storage> Learner<S> {
     }
 
     /// Bytes in a second that should be written of a checkpoint that is under way: a quarter more for each quarter of `checkpoint_bytes` that the log is
-    /// ahead by, once another one is due. The log that acceptors keep meanwhile so grows with the square root of the state's size.
+    /// ahead by, once another one is due. The log that acceptors keep meanwhile so grows with the square root of the state's size. Half of it while
+    /// the log of a join is fetched: that is in nobody's way.
     pub fn checkpoint_bytes_per_s(&self) -> u64 {
         let tuning = &self.config.tuning;
+        if self.receiving.pace.is_some() {
+            return tuning.checkpoint_bytes_per_s.div_ceil(2);
+        }
         let ahead = self.checkpoints.since_bytes / (tuning.checkpoint_bytes / 4).max(1);
         tuning.checkpoint_bytes_per_s.saturating_mul(4 + ahead.saturating_sub(4)) / 4
     }

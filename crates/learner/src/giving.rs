@@ -2,7 +2,7 @@
 //!
 //! One image of the state is kept while anybody asks for it; it costs next to nothing to take and doesn't hinder applying. Meanwhile the slots above it are
 //! pinned: acceptors keep the log that whoever fetches the snapshot will need next (S11; Consul's #9609 is what happens otherwise). The
-//! image goes when nobody asked for a while, or when more was applied since than the budget and what was given together: a transfer that is slower than the
+//! image goes when nobody asked for a while, or when more was applied since than the budget and three times what was given, together: a transfer that is slower than the
 //! log starts over with a newer one, and one that isn't never has to. Peers that were given all of it are followed while they fetch the log
 //! ([`Following`]). Absent on purpose: any memory of where whoever asks has come; it keeps its own place.
 
@@ -19,6 +19,9 @@ use tracing::{info, warn};
 
 use crate::following::Following;
 use crate::{Learner, Out, Timer};
+
+/// Bytes of the log that are pinned for each byte that was given: what a learner that joins needs at most ([`crate::pace`]).
+const LOG_BYTES: u64 = 3;
 
 /// The image that is being given to others, if one is.
 pub(crate) struct Giving<S: Storage> {
@@ -56,7 +59,7 @@ impl<S: Storage> Given<S> {
 
     /// Bytes that may be applied until it is dropped.
     fn budget_bytes(&self, pin_bytes: u64) -> u64 {
-        pin_bytes.saturating_add(self.given_bytes)
+        pin_bytes.saturating_add(self.given_bytes.saturating_mul(LOG_BYTES))
     }
 }
 

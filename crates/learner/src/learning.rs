@@ -2,7 +2,7 @@
 
 use synod_protocol::command::Outcome;
 use synod_protocol::message::{
-    AttachState, Chosen, Fetch, Fetched, ToAcceptor, ToClient, ToLearner, ToProposer,
+    AttachState, Chosen, Fetch, Fetched, Subscribe, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::role::{Delay, Misdirected};
 use synod_protocol::{Ballot, LearnerId, NodeId, ProposerId, Slot, Value};
@@ -20,7 +20,7 @@ impl<S: Storage> Learner<S> {
         chosen: Chosen,
         effects: &mut Out,
     ) -> Result<(), Misdirected> {
-        let Chosen { ballot, prefix, first, values } = chosen;
+        let Chosen { ballot, prefix, first, values, withheld_bytes } = chosen;
         if ballot.proposer != from || ballot.is_none() {
             return Err(Misdirected::new(from, format!("S5: ballot {ballot} isn't its own")));
         }
@@ -30,8 +30,10 @@ impl<S: Storage> Learner<S> {
         } else if ballot < self.leader {
             self.ignore_deposed_leader(from, ballot);
         }
+        let withheld_bytes = self.receiving.withheld.more(from, withheld_bytes);
         if let Some(pace) = &mut self.receiving.pace {
             pace.note_streamed(first, &values);
+            pace.note_withheld(withheld_bytes, prefix);
         }
         self.log.note_known(prefix);
         self.learn(from.into(), first, values, effects)
@@ -50,8 +52,12 @@ impl<S: Storage> Learner<S> {
         self.log.note_known(held);
         let before = self.log.next();
         let bytes = values.iter().map(|value| value.len() as u64).sum();
+        let slots = values.len() as u64;
         self.learn(from, first, values, effects)?;
         let moved = self.log.next() > before;
+        if moved {
+            self.log.note_fetched(bytes, slots);
+        }
         match (awaited, moved) {
             (true, true) => self.go_on(bytes, effects),
             // It has nothing for us; the timer asks the next.
@@ -162,7 +168,8 @@ impl<S: Storage> Learner<S> {
         // What is synced counts (S11) only where it is right (S7).
         let synced = if self.alarm.is_in_doubt() { Slot::ZERO } else { self.checkpoints.synced };
         let (next, pinned) = (self.log.next(), self.pinned());
-        effects.send(proposer, ToProposer::Subscribe { next, synced, pinned });
+        let is_far = self.log.is_far();
+        effects.send(proposer, ToProposer::Subscribe(Subscribe { next, synced, pinned, is_far }));
     }
 
     pub(crate) fn on_subscribe_timer(&mut self, effects: &mut Out) {
@@ -176,6 +183,7 @@ impl<S: Storage> Learner<S> {
     pub(crate) fn watch_gap(&mut self, effects: &mut Out) {
         if self.log.gap().is_none() && !self.receiving.is_under_way() {
             self.receiving.pace = None;
+            self.log.note_fetched(0, 0);
         }
         if self.log.gap().is_some() && !self.catch_up.is_watching() {
             self.catch_up.watch(self.log.next());

@@ -26,6 +26,7 @@ mod outgoing;
 mod pace;
 mod reads;
 mod receiving;
+mod room;
 mod serving;
 mod status;
 

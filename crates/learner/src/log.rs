@@ -28,6 +28,8 @@ pub(crate) struct Log {
     buffer_bytes: u64,
     /// Highest slot known to be chosen; the values up to it may still be missing.
     known: Slot,
+    /// What is lacking takes more room than there is for what comes after it: until it is fetched, no leader needs to stream anything.
+    is_far: bool,
     /// Values of the slots just below `next`, in order.
     tail: VecDeque<Value>,
     tail_bytes: u64,
@@ -44,6 +46,7 @@ impl Log {
             waiting_bytes: 0,
             buffer_bytes,
             known: next.previous(),
+            is_far: false,
             tail: VecDeque::new(),
             tail_bytes: 0,
             tail_most_bytes,
@@ -65,6 +68,20 @@ impl Log {
         self.known = self.known.max(slot);
     }
 
+    /// Whether nothing needs to be streamed.
+    pub(crate) fn is_far(&self) -> bool {
+        self.is_far
+    }
+
+    /// Values of so many bytes, for so many slots, were fetched. Once what is lacking would take an eighth of the buffer or less, the rest has
+    /// room for what is chosen until that is fetched too.
+    pub(crate) fn note_fetched(&mut self, bytes: u64, slots: u64) {
+        let lacking = self.gap().map_or(0, |gap| gap.last.0 - gap.first.0 + 1);
+        let slot_bytes = bytes / slots.max(1) + SLOT_BYTES;
+        self.is_far &=
+            synod_planted::is(Bug::FarForEver) || lacking.saturating_mul(slot_bytes) > self.buffer_bytes / 8;
+    }
+
     /// Takes in a chosen value; what was learned before changes nothing.
     pub(crate) fn learn(&mut self, slot: Slot, value: Value) -> Result<(), Contradiction> {
         let learned = if slot < self.next { self.applied_value(slot) } else { self.waiting.get(&slot) };
@@ -79,6 +96,7 @@ impl Log {
         self.waiting.insert(slot, value);
         // The lowest stays whatever its size: it may be the one to be applied.
         while self.waiting_bytes > self.buffer_bytes && self.waiting.len() > 1 {
+            self.is_far = true;
             self.waiting_bytes -= self.waiting.pop_last().map_or(0, |(_, dropped)| cost(&dropped));
         }
         Ok(())

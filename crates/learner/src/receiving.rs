@@ -18,7 +18,8 @@ use synod_store::{Builder, Storage};
 use tracing::{debug, error, info, warn};
 
 use crate::giving::START;
-use crate::pace::Pace;
+use crate::pace::{Pace, Withheld};
+use crate::room::Wait;
 use crate::{Learner, Out, Timer};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,8 @@ pub(crate) struct Receiving<S> {
     /// An empty storage, for the state that is to come.
     storage: Option<S>,
     under_way: Option<UnderWay<S>>,
+    /// What a leader didn't stream.
+    pub(crate) withheld: Withheld,
     /// How quickly it goes on: during a transfer, and after one until it has caught up with the log.
     pub(crate) pace: Option<Pace>,
     /// How many states were installed.
@@ -53,6 +56,8 @@ struct UnderWay<S> {
     has_moved: bool,
     /// Whether it was said that nobody can help.
     is_told: bool,
+    /// For room on disk.
+    wait: Wait,
 }
 
 impl<S> UnderWay<S> {
@@ -68,6 +73,7 @@ impl<S> UnderWay<S> {
             was_asked: false,
             has_moved: false,
             is_told: false,
+            wait: Wait::default(),
         }
     }
 
@@ -79,7 +85,14 @@ impl<S> UnderWay<S> {
 
 impl<S: Storage> Receiving<S> {
     pub(crate) fn new(storage: Option<S>) -> Receiving<S> {
-        Receiving { lacking: BTreeMap::new(), storage, under_way: None, pace: None, installed: 0 }
+        Receiving {
+            lacking: BTreeMap::new(),
+            storage,
+            under_way: None,
+            withheld: Withheld::default(),
+            pace: None,
+            installed: 0,
+        }
     }
 
     /// Whether chunks are on their way: the log need not be asked for what comes with them.
@@ -90,6 +103,25 @@ impl<S: Storage> Receiving<S> {
     /// Whether it waits before it asks for more.
     pub(crate) fn is_pausing(&self) -> bool {
         self.pace.as_ref().is_some_and(|pace| pace.is_pausing)
+    }
+
+    /// How a transfer that is under way waits for room.
+    pub(crate) fn waiting_mut(&mut self) -> Option<&mut Wait> {
+        self.under_way.as_mut().map(|under_way| &mut under_way.wait)
+    }
+
+    /// Whether a transfer waits for room.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| !under_way.wait.is_over())
+    }
+
+    /// Writes down what has come, as far as there is room; whether nothing more may come.
+    pub(crate) fn relieve(&mut self) -> bool {
+        let building = self.under_way.as_mut().and_then(|under_way| under_way.building.as_mut());
+        building.is_some_and(|(_, builder)| {
+            builder.relieve();
+            builder.is_full()
+        })
     }
 
     pub(crate) fn status(&self) -> Option<Transfer> {
@@ -161,6 +193,9 @@ impl<S: Storage> Learner<S> {
         if self.receiving.is_pausing() {
             return self.set_transfer_timer(effects);
         }
+        if self.receiving.is_waiting() && !self.finds_room() {
+            return self.wait_for_room(effects);
+        }
         let Some(under_way) = &mut self.receiving.under_way else { return };
         let was_asked = under_way.was_asked;
         if !std::mem::take(&mut under_way.has_moved) {
@@ -202,6 +237,9 @@ impl<S: Storage> Learner<S> {
             self.turn_to_next_peer();
         }
         let Some(under_way) = &mut self.receiving.under_way else { return };
+        if !under_way.wait.is_over() {
+            return debug!("waits for room on disk");
+        }
         if under_way.building.is_none() && self.receiving.storage.is_none() {
             return debug!("waits for an empty storage");
         }
@@ -260,7 +298,11 @@ impl<S: Storage> Learner<S> {
         (under_way.has_moved, under_way.from) = (true, Some(from));
         if let Some(next) = chunk.next {
             under_way.cursor = next;
+            let is_full = builder.is_full();
             under_way.building = Some((slot, builder));
+            if is_full {
+                return self.wait_for_room(effects);
+            }
             return self.go_on(chunk.bytes.len() as u64, effects);
         }
         let bytes = under_way.bytes;

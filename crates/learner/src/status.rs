@@ -19,7 +19,7 @@ impl<S: Storage> Learner<S> {
             leader: self.leader,
             synced: self.checkpoints.synced,
             engine: self.config.engine.into(),
-            full: self.checkpoints.is_full,
+            full: self.checkpoints.is_full || self.receiving.is_waiting(),
             in_doubt: self.alarm.is_in_doubt(),
             transfer: self.receiving.status(),
             serving: self.giving.slot(),

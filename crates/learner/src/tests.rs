@@ -7,13 +7,15 @@ mod joining;
 mod learning;
 mod misdirected;
 mod reads;
+mod room;
 mod snapshots;
 
 use std::collections::BTreeMap;
 
 use synod_protocol::command::{BatchBuilder, Call, Command, Operation, SessionId};
 use synod_protocol::message::{
-    Chosen, Consistency, Fetched, Message, Read, ReadOutcome, ReadReply, ToAcceptor, ToClient, ToProposer,
+    Chosen, Consistency, Fetched, Message, Read, ReadOutcome, ReadReply, Subscribe, ToAcceptor, ToClient,
+    ToProposer,
 };
 use synod_protocol::role::{NothingToPersist, TimerOrder};
 use synod_protocol::{AcceptorId, ClientId, Slot, Value};
@@ -122,7 +124,13 @@ fn ballot(round: u64, proposer: u16) -> Ballot {
 
 fn chosen(round: u64, proposer: u16, prefix: u64, first: u64, values: &[Value]) -> ToLearner {
     let (ballot, prefix) = (ballot(round, proposer), Slot(prefix));
-    ToLearner::Chosen(Chosen { ballot, prefix, first: Slot(first), values: values.to_vec() })
+    ToLearner::Chosen(Chosen {
+        ballot,
+        prefix,
+        first: Slot(first),
+        values: values.to_vec(),
+        withheld_bytes: 0,
+    })
 }
 
 fn fetched(first: u64, values: &[Value], held: u64) -> ToLearner {

@@ -76,6 +76,7 @@ bugs! {
     HeldNotRaisedWithFloor: "held-not-raised-with-floor", "An acceptor whose floor rises above its held prefix leaves the prefix where it is.";
     DroppedSlotsToldAsFree: "dropped-slots-told-as-free", "A promise tells slots below the floor as slots without a vote.";
     FloorOfRefusedAccept: "floor-of-refused-accept", "An acceptor takes the floor of an Accept that it refuses.";
+    RoomUnprepared: "room-unprepared", "An acceptor votes on what its journal has no room for yet, and may find none.";
     RoomIgnored: "room-ignored", "An acceptor votes though its disk has no room for the vote.";
     FloorOfOneReport: "floor-of-one-report", "A leader's floor follows the learner that has synced most.";
     FloorOfAllReports: "floor-of-all-reports", "A leader's floor waits for the learner that has synced least.";
@@ -168,6 +169,7 @@ bugs! {
     DivergenceIgnored: "divergence-ignored", "Learners hear each other's hash chains and don't compare them.";
     ObserverVouches: "observer-vouches", "An observer counts where learners ask whose state is right.";
     ObserverHeard: "observer-heard", "A leader with observers alone goes on leading.";
+    FarForEver: "far-for-ever", "A learner that was far behind asks for no values when it has caught up, too.";
     AnswersInDoubt: "answers-in-doubt", "A learner whose state differs from a peer's goes on answering before anybody knows who is right.";
     CarriedBatchReplayedTwice: "carried-batch-replayed-twice", "A batch that recovery wrote again is replayed from both places.";
 }

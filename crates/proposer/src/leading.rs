@@ -10,7 +10,7 @@ use synod_planted::Bug;
 use synod_protocol::message::{Accept, Accepted, Chosen, Fetch, ToAcceptor, ToLearner};
 use synod_protocol::tuning::Tuning;
 use synod_protocol::value::Entry;
-use synod_protocol::{AcceptorId, Ballot, DiskAt, Incarnations, LearnerId, QuorumSystem, Slot};
+use synod_protocol::{AcceptorId, Ballot, DiskAt, Incarnations, QuorumSystem, Slot};
 use tracing::{debug, info};
 
 use crate::floor::Reports;
@@ -18,6 +18,7 @@ use crate::healing::{Healing, Remedy, Supply};
 use crate::phase::Found;
 use crate::pipeline::Pipeline;
 use crate::readmission::{Readmitting, Replacement};
+use crate::subscribers::Subscribers;
 use crate::{Out, ignore_stale};
 
 /// Checks without a learner after which a leader steps down.
@@ -168,7 +169,7 @@ impl Leading {
     /// What this batch made ready: new slots to the acceptors, chosen ones to the learners.
     pub fn send_ready(
         &mut self,
-        learners: &BTreeSet<LearnerId>,
+        subscribers: &mut Subscribers,
         quorums: &QuorumSystem,
         tuning: &Tuning,
         effects: &mut Out,
@@ -177,11 +178,11 @@ impl Leading {
         if !fresh.is_empty() {
             self.state_to_all(&fresh, quorums, effects);
         }
-        self.stream(learners, effects);
+        self.stream(subscribers, effects);
     }
 
     /// Tells acceptors and learners that this ballot's leader is alive, and how far the chosen prefix is.
-    pub fn heartbeat(&mut self, learners: &BTreeSet<LearnerId>, quorums: &QuorumSystem, effects: &mut Out) {
+    pub fn heartbeat(&mut self, subscribers: &Subscribers, quorums: &QuorumSystem, effects: &mut Out) {
         self.state_to_all(&[], quorums, effects);
         let rows = self.known.with_positions();
         if !rows.is_empty() && !synod_planted::is(Bug::PositionsNotTold) {
@@ -189,8 +190,10 @@ impl Leading {
                 effects.send(acceptor, ToAcceptor::Reached { ballot: self.ballot, rows: rows.clone() });
             }
         }
-        for learner in learners {
-            effects.send(*learner, ToLearner::Chosen(self.chosen_from(self.pipeline.chosen().next(), 0)));
+        for learner in subscribers.all() {
+            let withheld_bytes = subscribers.withheld_bytes(learner);
+            let chosen = self.chosen_from(self.pipeline.chosen().next(), 0);
+            effects.send(learner, ToLearner::Chosen(Chosen { withheld_bytes, ..chosen }));
         }
     }
 
@@ -207,15 +210,16 @@ impl Leading {
         effects.send(to, ToAcceptor::Accept(accept));
     }
 
-    fn stream(&mut self, learners: &BTreeSet<LearnerId>, effects: &mut Out) {
+    fn stream(&mut self, subscribers: &mut Subscribers, effects: &mut Out) {
         let first = self.streamed.next();
         self.streamed = self.pipeline.chosen();
-        if first > self.streamed || learners.is_empty() {
+        if first > self.streamed || subscribers.is_empty() {
             return;
         }
         let chosen = self.chosen_from(first, u64::MAX);
-        for learner in learners {
-            effects.send(*learner, ToLearner::Chosen(chosen.clone()));
+        subscribers.withhold(chosen.values.iter().map(|value| value.len() as u64).sum());
+        for learner in subscribers.streamed() {
+            effects.send(learner, ToLearner::Chosen(chosen.clone()));
         }
     }
 
@@ -226,6 +230,7 @@ impl Leading {
             prefix: self.pipeline.chosen(),
             first,
             values: self.pipeline.retained_run(first, most_bytes),
+            withheld_bytes: 0,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod readmission;
 mod requests;
 pub mod safe_value;
+pub mod subscribers;
 
 use std::collections::BTreeSet;
 
@@ -32,6 +33,7 @@ use leading::{Leading, Unfit};
 use phase::{Found, Preparing, Probing};
 use readmission::Replacement;
 use requests::refuse;
+use subscribers::Subscribers;
 
 /// What a proposer is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,7 +105,7 @@ pub struct Proposer {
     /// Whether the leader of that ballot was heard by some acceptor lately.
     leader_alive: bool,
     /// Learners that are connected and have subscribed.
-    learners: BTreeSet<LearnerId>,
+    subscribers: Subscribers,
     /// What the configured learners have synced and pinned.
     reports: Reports,
     /// Which disks were replaced, and how far disks have come (S12), as promises and votes have told in this life, or readmitted by this
@@ -128,7 +130,7 @@ impl Proposer {
             highest_round: 0,
             highest_ballot: Ballot::NONE,
             leader_alive: false,
-            learners: BTreeSet::new(),
+            subscribers: Subscribers::default(),
             incarnations: Incarnations::default(),
             replacement: None,
         }
@@ -141,8 +143,8 @@ impl Proposer {
 
     /// Whether a configured learner is subscribed; observers come and go, and what they hold counts for nothing.
     fn is_heard(&self) -> bool {
-        let mut heard = self.learners.iter();
-        heard.any(|learner| self.config.learners.contains(learner) || synod_planted::is(Bug::ObserverHeard))
+        let mut heard = self.subscribers.all();
+        heard.any(|learner| self.config.learners.contains(&learner) || synod_planted::is(Bug::ObserverHeard))
     }
 
     /// Whom clients should turn to, as far as this proposer knows.
@@ -174,7 +176,7 @@ impl Proposer {
     fn heartbeat(&mut self, effects: &mut Out) {
         if let Phase::Leading(leading) = &mut self.phase {
             leading.raise_floor(&self.reports);
-            leading.heartbeat(&self.learners, &self.config.quorums, effects);
+            leading.heartbeat(&self.subscribers, &self.config.quorums, effects);
             effects.set_timer(Timer::Heartbeat, Delay::exactly(self.config.tuning.heartbeat_ms));
         }
     }
@@ -286,8 +288,8 @@ impl Role for Proposer {
             (ToProposer::Propose(propose), NodeId::Client(_) | NodeId::Learner(_)) => {
                 self.on_propose(from, &propose, effects);
             }
-            (ToProposer::Subscribe { next, synced, pinned }, NodeId::Learner(from)) => {
-                self.on_subscribe(from, next, synced, pinned, effects);
+            (ToProposer::Subscribe(subscribe), NodeId::Learner(from)) => {
+                self.on_subscribe(from, subscribe, effects);
             }
             (ToProposer::Settle { slot }, NodeId::Learner(_)) => self.on_settle(slot),
             (ToProposer::Admitted(admitted), NodeId::Acceptor(from)) => self.on_admitted(from, admitted),
@@ -302,7 +304,7 @@ impl Role for Proposer {
                 | ToProposer::ProbeReply { .. }
                 | ToProposer::Fetched(_)
                 | ToProposer::Propose(_)
-                | ToProposer::Subscribe { .. }
+                | ToProposer::Subscribe(_)
                 | ToProposer::Settle { .. }
                 | ToProposer::Admitted(_)
                 | ToProposer::Readmit { .. }
@@ -342,7 +344,7 @@ impl Role for Proposer {
     fn on_link(&mut self, peer: NodeId, up: bool, effects: &mut Out) {
         match (peer, up) {
             (NodeId::Learner(learner), false) => {
-                self.learners.remove(&learner);
+                self.subscribers.remove(learner);
                 self.reports.unpin(learner);
             }
             (NodeId::Acceptor(acceptor), true) => {
@@ -363,7 +365,7 @@ impl Role for Proposer {
 
     fn end_of_batch(&mut self, effects: &mut Out) {
         if let Phase::Leading(leading) = &mut self.phase {
-            leading.send_ready(&self.learners, &self.config.quorums, &self.config.tuning, effects);
+            leading.send_ready(&mut self.subscribers, &self.config.quorums, &self.config.tuning, effects);
         }
     }
 

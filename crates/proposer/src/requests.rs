@@ -3,7 +3,9 @@
 //! Upholds I14 (over a limit, and while too few acceptors have room, clients are told Busy) and S11 through [`crate::floor`].
 
 use synod_planted::Bug;
-use synod_protocol::message::{NotTaken, PhaseName, Propose, ProposerStatus, Status, ToClient, ToLearner};
+use synod_protocol::message::{
+    Chosen, NotTaken, PhaseName, Propose, ProposerStatus, Status, Subscribe, ToClient, ToLearner,
+};
 use synod_protocol::{ClientId, LearnerId, NodeId, Slot};
 use tracing::debug;
 
@@ -24,16 +26,10 @@ impl Proposer {
         }
     }
 
-    pub(crate) fn on_subscribe(
-        &mut self,
-        from: LearnerId,
-        next: Slot,
-        synced: Slot,
-        pinned: Option<Slot>,
-        effects: &mut Out,
-    ) {
-        if self.learners.insert(from) {
-            debug!(learner = %from, %next, %synced, "subscribed");
+    pub(crate) fn on_subscribe(&mut self, from: LearnerId, subscribe: Subscribe, effects: &mut Out) {
+        let Subscribe { next, synced, pinned, is_far } = subscribe;
+        if self.subscribers.subscribe(from, is_far) {
+            debug!(learner = %from, %next, %synced, is_far, "subscribed");
         }
         self.reports.note(from, synced, pinned);
         if let Phase::Leading(leading) = &mut self.phase {
@@ -41,8 +37,9 @@ impl Proposer {
                 leading.pipeline.believe(synced);
             }
             leading.raise_floor(&self.reports);
+            let withheld_bytes = self.subscribers.withheld_bytes(from);
             let chosen = leading.chosen_from(next, self.config.tuning.chunk_bytes);
-            effects.send(from, ToLearner::Chosen(chosen));
+            effects.send(from, ToLearner::Chosen(Chosen { withheld_bytes, ..chosen }));
         }
     }
 
@@ -61,7 +58,7 @@ impl Proposer {
             in_flight: 0,
             queued_bytes: 0,
             retained_bytes: 0,
-            learners: self.learners.iter().copied().collect(),
+            learners: self.subscribers.all().collect(),
             held: Vec::new(),
             full: Vec::new(),
         };

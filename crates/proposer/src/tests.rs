@@ -1,7 +1,7 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
 use synod_protocol::command::{BatchBuilder, Command};
-use synod_protocol::message::{Accept, Message, Promise, Propose, ToClient, ToLearner, Vote};
+use synod_protocol::message::{Accept, Message, Promise, Propose, Subscribe, ToClient, ToLearner, Vote};
 use synod_protocol::role::{NothingToPersist, TimerOrder};
 use synod_protocol::{ClientId, DiskId, Slot, SlotRange, Value};
 
@@ -71,7 +71,15 @@ impl World {
 
     /// Subscribes a learner, and lets a quorum of three call the leader silent until Phase 1 begins.
     fn preparing(mut self, promised: Ballot) -> (World, Ballot) {
-        self.message(L1, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None });
+        self.message(
+            L1,
+            ToProposer::Subscribe(Subscribe {
+                next: Slot(1),
+                synced: Slot::ZERO,
+                pinned: None,
+                is_far: false,
+            }),
+        );
         self.timer(Timer::Probe);
         for id in [1, 2] {
             let probe = self.proposer.probes;
@@ -191,7 +199,10 @@ fn it_stands_only_when_a_quorum_calls_the_leader_silent_and_a_learner_listens() 
     world.message(acceptor(1), reply(1, true));
     world.message(acceptor(2), reply(1, true));
     assert!(!world.timers.contains(&Timer::Stand), "no learner is subscribed");
-    world.message(L1, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None });
+    world.message(
+        L1,
+        ToProposer::Subscribe(Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None, is_far: false }),
+    );
     world.timer(Timer::Probe);
     world.message(acceptor(1), reply(2, true));
     world.message(acceptor(1), reply(2, true));
@@ -209,7 +220,10 @@ fn it_stands_only_when_a_quorum_calls_the_leader_silent_and_a_learner_listens() 
 #[test]
 fn it_does_not_stand_against_one_who_stood_while_it_waited() {
     let mut world = proposer_with(tuning(), 3);
-    world.message(L1, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None });
+    world.message(
+        L1,
+        ToProposer::Subscribe(Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None, is_far: false }),
+    );
     world.timer(Timer::Probe);
     let reply = |probe, silent| ToProposer::ProbeReply { probe, promised: Ballot::NONE, silent };
     for id in [1, 2] {
@@ -286,7 +300,15 @@ fn misdirected_messages_are_refused() {
         (L1, accepted(ballot, &[1], 0)),
         (C7, promise(ballot, 0, &[])),
         (acceptor(1), propose(1, 1)),
-        (C7, ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None }),
+        (
+            C7,
+            ToProposer::Subscribe(Subscribe {
+                next: Slot(1),
+                synced: Slot::ZERO,
+                pinned: None,
+                is_far: false,
+            }),
+        ),
         (C7, ToProposer::Settle { slot: Slot(1) }),
         (acceptor(1), ToProposer::Readmit { request: 1, acceptor: AcceptorId(3), disk: DISK }),
         (L1, ToProposer::Status { request: 1 }),

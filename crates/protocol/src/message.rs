@@ -144,14 +144,7 @@ pub enum ToProposer {
     /// Commands of clients, straight or through a learner.
     Propose(Propose),
     /// A learner wants the chosen slots from `next` on, and tells which of the older ones it may need again (S11).
-    Subscribe {
-        /// First slot it lacks.
-        next: Slot,
-        /// Every slot up to here is applied and synced.
-        synced: Slot,
-        /// Slots above this one are needed by a transfer of a snapshot that is under way.
-        pinned: Option<Slot>,
-    },
+    Subscribe(Subscribe),
     /// A learner waits to read at `slot`: see that it is settled.
     Settle {
         /// The slot.
@@ -173,6 +166,19 @@ pub enum ToProposer {
         /// Comes back in the answer.
         request: u64,
     },
+}
+
+/// A learner's subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Subscribe {
+    /// First slot it lacks.
+    pub next: Slot,
+    /// Every slot up to here is applied and synced.
+    pub synced: Slot,
+    /// Slots above this one are needed by a transfer of a snapshot that is under way.
+    pub pinned: Option<Slot>,
+    /// Whether it lacks so much that it could keep no values that were streamed to it: it is only told how far everything is chosen.
+    pub is_far: bool,
 }
 
 /// Commands to be chosen.
@@ -260,6 +266,8 @@ pub struct Chosen {
     pub first: Slot,
     /// Values of `first`, `first + 1`, ...; empty in a heartbeat.
     pub values: Vec<Value>,
+    /// Bytes of values that this learner wasn't streamed since it asked for none; 0 if it is streamed all.
+    pub withheld_bytes: u64,
 }
 
 /// What a client attaches for.

@@ -82,7 +82,7 @@ tuning! {
     checkpoint_bytes_per_s = 32 << 20, 1;
     /// Milliseconds without a request after which a learner drops the snapshot it gives to others.
     snapshot_keep_ms = 5_000, 1;
-    /// Bytes of values applied after a snapshot that is being given to others, beside as many as were given, at most; then it is dropped, and acceptors need not keep them.
+    /// Bytes of values applied after a snapshot that is being given to others, beside three times as many as were given, at most; then it is dropped, and acceptors need not keep them.
     pin_bytes = 1 << 30, 1;
     /// Bytes the disk engine of a learner keeps of what it has read.
     engine_cache_bytes = 256 << 20, 1;

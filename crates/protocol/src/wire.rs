@@ -289,7 +289,7 @@ payload!(
     ToProposer::Nack { .. }
         | ToProposer::Accepted(_)
         | ToProposer::ProbeReply { .. }
-        | ToProposer::Subscribe { .. }
+        | ToProposer::Subscribe(_)
         | ToProposer::Settle { .. }
         | ToProposer::Admitted(_)
         | ToProposer::Readmit { .. }

@@ -36,7 +36,7 @@ counters! {
     TornWrite: "torn writes";
     InterruptedRecovery: "recoveries cut short by a loss of power";
     DiskError: "failed writes and syncs";
-    FullDisk: "acceptors ended by a full disk";
+    FullDisk: "votes that acceptors had no room for, and ends for want of it";
     FullDiskRecovery: "restarts refused for a full disk";
     SlowDisk: "slow disks";
     RotRefused: "rotten journals refused";
@@ -60,6 +60,7 @@ counters! {
     GiverCrashed: "states installed though whoever gave them had crashed";
     ReceiverCrashed: "states installed though the learner had crashed while it fetched one";
     GiverChanged: "snapshots asked for from another learner in the midst";
+    SubscribedFar: "subscriptions that asked for no values";
     FetchBelowFloor: "fetches refused below the floor";
     FloorRaised: "floors raised";
     FloorsDiffer: "promises with floors that differ";

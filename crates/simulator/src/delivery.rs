@@ -45,7 +45,7 @@ impl<T: Teller> World<T> {
         }
         let with_client = matches!(from, NodeId::Client(_)) || matches!(to, NodeId::Client(_));
         // What a learner pins ends with its connection: nothing said on it may come afterwards.
-        let subscribes = matches!(message, Message::Proposer(ToProposer::Subscribe { .. }));
+        let subscribes = matches!(message, Message::Proposer(ToProposer::Subscribe(_)));
         let connection = (self.weather.ordered || with_client || subscribes).then_some(connection);
         // A refused proposal is certain to have no effect only if it came once; connections see to that.
         let once = matches!(

@@ -145,7 +145,9 @@ impl<T: Teller> World<T> {
         if quiet {
             return match voter.keeper.idle() {
                 Ok(more) => {
-                    voter.keeper.tell(&mut voter.role);
+                    if let Err(error) = voter.keeper.tell(&mut voter.role) {
+                        return self.end_by_disk(place, &error.to_string()).map(|()| false);
+                    }
                     if more {
                         self.set_timer(place, Timer::Seal, 1_000);
                     }
@@ -182,10 +184,10 @@ impl<T: Teller> World<T> {
         if let Some(error) = error {
             return self.end_by_disk(place, &error).map(|()| false);
         }
-        if let Err(error) = voter.keeper.after_batch() {
+        let Voter { role, keeper } = voter;
+        if let Err(error) = keeper.after_batch().and_then(|()| keeper.tell(role)) {
             return self.end_by_disk(place, &error.to_string()).map(|()| false);
         }
-        voter.keeper.tell(&mut voter.role);
         if !records.is_empty() {
             self.audit(place, id)?;
         }
@@ -247,7 +249,9 @@ impl<T: Teller> World<T> {
         if std::mem::take(&mut self.nodes[place].is_rotten) {
             self.see(Seen::RotHarmless);
         }
-        Ok(Some(Voter { role: Acceptor::new(config, durable), keeper }))
+        let mut role = Acceptor::new(config, durable);
+        keeper.tell(&mut role).map_err(|error| Violation { rule: "disk", what: error.to_string() })?;
+        Ok(Some(Voter { role, keeper }))
     }
 
     pub(crate) fn not_recovered(&mut self, place: usize, error: &str) -> Check {

@@ -5,8 +5,8 @@ use std::hash::Hash;
 use bytes::Bytes;
 use synod_client::Ended;
 use synod_protocol::message::{
-    Accept, Attach, AttachState, Message, NotTaken, ReadOutcome, SnapshotChunk, ToAcceptor, ToClient,
-    ToLearner, ToProposer,
+    Accept, Attach, AttachState, Message, NotTaken, ReadOutcome, SnapshotChunk, Subscribe, ToAcceptor,
+    ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::value::Entry;
 use synod_protocol::{Incarnations, NodeId, Slot, Value, command};
@@ -176,8 +176,9 @@ fn to_proposer(message: &ToProposer) -> String {
             format!("Fetched {}, held {}", values(fetched.first, &fetched.values), fetched.held)
         }
         ToProposer::Propose(propose) => format!("Propose {} ({})", propose.tag, batch(&propose.commands)),
-        ToProposer::Subscribe { next, synced, pinned } => {
-            format!("Subscribe from {next}, synced to {synced}, pins {pinned:?}")
+        ToProposer::Subscribe(Subscribe { next, synced, pinned, is_far }) => {
+            let far = if *is_far { ", far behind" } else { "" };
+            format!("Subscribe from {next}, synced to {synced}, pins {pinned:?}{far}")
         }
         ToProposer::Settle { slot } => format!("Settle {slot}"),
         ToProposer::Admitted(admitted) => {

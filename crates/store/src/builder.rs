@@ -130,6 +130,16 @@ impl<S: Storage> Builder<S> {
         &mut self.storage
     }
 
+    /// Whether the storage takes nothing more before what it holds is written down.
+    pub fn is_full(&self) -> bool {
+        self.storage.is_full()
+    }
+
+    /// Writes down what has come, as far as there is room.
+    pub fn relieve(&mut self) {
+        self.storage.relieve();
+    }
+
     /// Takes the next chunk.
     pub fn take(&mut self, chunk: &[u8]) -> Result<(), ImageError> {
         let malformed = |item| ImageError::Malformed { item };

@@ -67,6 +67,9 @@ pub(crate) fn digest(before: u64, item: &[u8]) -> u64 {
     xxh3_64_with_seed(item, before)
 }
 
+/// Bytes that a chunk is given room for before it has them, at most.
+const CAPACITY_MOST: u64 = 1 << 20;
+
 /// Writes one chunk. Each method tells whether there was room for the item; the first one always has it.
 pub(crate) struct Writer {
     out: Vec<u8>,
@@ -79,7 +82,10 @@ pub(crate) struct Writer {
 impl Writer {
     /// A chunk after so many items with this digest.
     pub(crate) fn new(items: u64, digest: u64, most_bytes: u64) -> Writer {
-        let mut writer = Writer { out: Vec::new(), first: true, items, digest, most_bytes };
+        // At once: it is filled up to its first item that has no place, and growing it would copy it again and again.
+        let room = most_bytes.min(CAPACITY_MOST);
+        let out = Vec::with_capacity((room + room / 16) as usize);
+        let mut writer = Writer { out, first: true, items, digest, most_bytes };
         writer.number(items);
         writer.number(digest);
         writer

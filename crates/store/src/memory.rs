@@ -190,6 +190,9 @@ impl Storage for MemoryStorage {
     }
 }
 
+/// Records that are looked up before the first of them is visited.
+const AHEAD: usize = 16;
+
 /// A [`MemoryStorage`] at one moment.
 #[derive(Clone)]
 pub struct MemorySnapshot {
@@ -227,9 +230,19 @@ impl Snapshot for MemorySnapshot {
     where
         V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>,
     {
-        for packed in self.behind(after).filter_map(|place| record_in(&self.cells, place.cell)) {
-            if visit(packed.key(), packed.record_ref()).is_break() {
+        let mut places = self.behind(after);
+        let mut ahead = Vec::with_capacity(AHEAD);
+        loop {
+            // Their blocks lie anywhere: looked up together, the processor waits for all of them at once.
+            ahead.extend(places.by_ref().take(AHEAD).filter_map(|place| record_in(&self.cells, place.cell)));
+            std::hint::black_box(ahead.iter().fold(0, |all, packed| all ^ packed.first()));
+            if ahead.is_empty() {
                 return;
+            }
+            for packed in ahead.drain(..) {
+                if visit(packed.key(), packed.record_ref()).is_break() {
+                    return;
+                }
             }
         }
     }

@@ -68,6 +68,10 @@ pub trait Storage {
         false
     }
 
+    /// Writes down what belongs to no checkpoint yet, as far as there is room for it: it may be full no more. Nothing to do for an engine in
+    /// memory.
+    fn relieve(&mut self) {}
+
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -101,7 +101,7 @@ fn elsewhere(bug: Bug) -> &'static str {
             "the roles' own tests: a floor is true whoever tells it, so taking it too early shows nowhere"
         }
         B::HeldNotRaisedWithFloor => "the acceptor's tests: it only stops the held prefix for ever",
-        B::RoomIgnored => "the keeper's tests: the model's disk is never full",
+        B::RoomIgnored | B::RoomUnprepared => "the keeper's tests: the model's disk is never full",
         B::RetryWithNewSequence | B::UnknownCalledFailed | B::HintsAlwaysFollowed => {
             "simulator: it is the client's"
         }

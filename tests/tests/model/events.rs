@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use synod_protocol::message::{Message, ToAcceptor, ToLearner, ToProposer};
+use synod_protocol::message::{Message, Subscribe, ToAcceptor, ToLearner, ToProposer};
 use synod_protocol::{NodeId, ProposerId, Slot};
 
 use crate::model::Node;
@@ -76,7 +76,12 @@ impl Synod {
             });
             if let Some(synced) = synced.max().filter(|synced| *synced > Slot::ZERO) {
                 facts.push(Fact::Synced { slot: synced });
-                let report = ToProposer::Subscribe { next: synced.next(), synced, pinned: None };
+                let report = ToProposer::Subscribe(Subscribe {
+                    next: synced.next(),
+                    synced,
+                    pinned: None,
+                    is_far: false,
+                });
                 let proposers = (1..=self.config.proposers).map(|id| NodeId::from(ProposerId(id)));
                 sends.extend(proposers.map(|to| (to, Message::Proposer(report.clone()))));
             }

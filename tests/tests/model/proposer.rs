@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use synod_proposer::{Proposer, Timer};
 use synod_protocol::message::{
-    Admit, FormStep, Message, PhaseName, Propose, ProposerStatus, Readmission, Status, ToAcceptor, ToClient,
-    ToLearner, ToProposer,
+    Admit, FormStep, Message, PhaseName, Propose, ProposerStatus, Readmission, Status, Subscribe, ToAcceptor,
+    ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::role::{Effects, Never, NothingToPersist, Role, TimerOrder};
 use synod_protocol::{AcceptorId, Ballot, Incarnation, LearnerId, NodeId, ProposerId, Slot, SlotRange};
@@ -49,7 +49,12 @@ impl ProposerCell {
         let mut effects = Out::default();
         cell.role.on_start(&mut effects);
         for learner in listeners(config) {
-            let subscribe = ToProposer::Subscribe { next: Slot::FIRST, synced: Slot::ZERO, pinned: None };
+            let subscribe = ToProposer::Subscribe(Subscribe {
+                next: Slot::FIRST,
+                synced: Slot::ZERO,
+                pinned: None,
+                is_far: false,
+            });
             cell.role.on_message(learner.into(), subscribe, &mut effects).expect("learners subscribe");
         }
         cell.take(effects);
@@ -334,7 +339,7 @@ impl ProposerCell {
             ToProposer::ProbeReply { .. }
             | ToProposer::Fetched(_)
             | ToProposer::Propose(_)
-            | ToProposer::Subscribe { .. }
+            | ToProposer::Subscribe(_)
             | ToProposer::Settle { .. }
             | ToProposer::Readmit { .. }
             | ToProposer::Status { .. } => false,

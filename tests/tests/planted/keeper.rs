@@ -6,7 +6,10 @@ mod trials;
 use synod_planted::Bug;
 
 use super::check;
-use trials::{every_bit_flip, every_failure, every_power_loss, segments_go, take_runs, truncating, voting};
+use trials::{
+    every_batch_on_a_full_disk, every_bit_flip, every_failure, every_power_loss, segments_go, take_runs,
+    truncating, voting,
+};
 
 const OPENED: &str = "journals opened";
 
@@ -18,6 +21,12 @@ fn power_loss_failures_and_damage_catch_bugs_of_the_keeper_and_under_it() {
     check("failures of every operation of a keeper", OPENED, || every_failure(voting), take_runs, &sync);
     let damage = [(Bug::DamageTakenForEnd, "opened"), (Bug::SealSkipped, "opened")];
     check("bit flips of a keeper's journal", OPENED, || every_bit_flip(true), take_runs, &damage);
+}
+
+#[test]
+fn s3_batches_on_a_full_disk_catch_bugs_of_room() {
+    let bugs = [(Bug::RoomUnprepared, "it ends"), (Bug::RoomIgnored, "it ends")];
+    check("batches on a full disk", OPENED, every_batch_on_a_full_disk, take_runs, &bugs);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use synod_proposer::Proposer;
 use synod_protocol::command::{BatchBuilder, Command};
 use synod_protocol::message::{
     Chains, Chosen, Consistency, Fetched, Message, Read, ReadOutcome, SnapshotChunk, SnapshotFetch,
-    ToAcceptor, ToClient, ToLearner, ToProposer,
+    Subscribe, ToAcceptor, ToClient, ToLearner, ToProposer,
 };
 use synod_protocol::role::{Effects, NothingToPersist, Released, Role, TimerOrder};
 use synod_protocol::{AcceptorId, Ballot, ClientId, Cluster, LearnerId, NodeId, ProposerId, Slot, Value};
@@ -34,7 +34,7 @@ fn cluster() -> Cluster {
         .flat_map(|id| [node("acceptors", id), node("learners", id)])
         .chain([node("proposers", 1)])
         .collect();
-    let tuning = "[tuning]\nchunk_bytes = 200\nlearner_tail_bytes = 1\ncheckpoint_bytes = 1\n";
+    let tuning = "[tuning]\nchunk_bytes = 200\nlearner_tail_bytes = 1\ncheckpoint_bytes = 1\nlearner_buffer_bytes = 500\n";
     Cluster::parse(&format!("name = \"test\"\n{nodes}{tuning}"), &[]).unwrap()
 }
 
@@ -99,7 +99,13 @@ impl World {
 
     fn choose(&mut self, id: u16, first: u64, values: &[Value]) {
         let prefix = Slot(first + values.len() as u64 - 1);
-        let chosen = Chosen { ballot: ballot(), prefix, first: Slot(first), values: values.to_vec() };
+        let chosen = Chosen {
+            ballot: ballot(),
+            prefix,
+            first: Slot(first),
+            values: values.to_vec(),
+            withheld_bytes: 0,
+        };
         self.hear(id, ProposerId(1), ToLearner::Chosen(chosen));
     }
 
@@ -133,9 +139,14 @@ impl World {
     }
 
     fn synced_and_pinned(&mut self, id: u16) -> (Slot, Option<Slot>) {
+        let Subscribe { synced, pinned, .. } = self.subscription(id);
+        (synced, pinned)
+    }
+
+    fn subscription(&mut self, id: u16) -> Subscribe {
         let sent = self.step(id, |learner, effects| learner.on_timer(Timer::Subscribe, effects));
         let reports = sent.into_iter().filter_map(|(_, message)| match message {
-            Message::Proposer(ToProposer::Subscribe { synced, pinned, .. }) => Some((synced, pinned)),
+            Message::Proposer(ToProposer::Subscribe(subscribe)) => Some(subscribe),
             _ => None,
         });
         reports.last().unwrap()
@@ -181,7 +192,8 @@ fn transfer(overtaken: u64) {
     let mut world = World::new();
     let values: Vec<Value> = (1..=20).map(filler).collect();
     world.choose(2, 1, &values);
-    let heartbeat = Chosen { ballot: ballot(), prefix: Slot(20), first: Slot(21), values: Vec::new() };
+    let heartbeat =
+        Chosen { ballot: ballot(), prefix: Slot(20), first: Slot(21), values: Vec::new(), withheld_bytes: 0 };
     world.hear(1, ProposerId(1), ToLearner::Chosen(heartbeat));
     for _ in 0..9 {
         for (source, message) in world.step(1, |learner, effects| learner.on_timer(Timer::CatchUp, effects)) {
@@ -244,6 +256,17 @@ fn transfer(overtaken: u64) {
     assert_eq!(chains.told, [(Slot(20), chain)], "S7: it tells a chain of its former state");
 }
 
+/// l1 lacks slot 1 while more is chosen than it has room for, and then learns all of it.
+fn far_behind_and_level_again() {
+    let mut world = World::new();
+    let values: Vec<Value> = (1..=40).map(filler).collect();
+    world.choose(1, 2, &values[1..]);
+    assert!(world.subscription(1).is_far, "what it is streamed it can't keep");
+    world.choose(1, 1, &values);
+    assert_eq!(world.learners[&1].machine().applied(), Slot(40));
+    assert!(!world.subscription(1).is_far, "a learner that lacks nothing asks for no values");
+}
+
 fn synced_is_said_when_it_is() {
     let mut world = World::new();
     world.choose(1, 1, &[filler(1)]);
@@ -261,7 +284,8 @@ fn an_observer_alone() {
     RUNS.set(RUNS.get() + 1);
     let mut effects = Effects::default();
     proposer.on_start(&mut effects);
-    let subscribe = ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None };
+    let subscribe =
+        ToProposer::Subscribe(Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None, is_far: false });
     proposer.on_message(LearnerId(7).into(), subscribe, &mut effects).unwrap();
     proposer.on_timer(synod_proposer::Timer::Probe, &mut effects);
     let asked = effects.release(&mut NothingToPersist).unwrap().messages;
@@ -317,6 +341,12 @@ fn i10_a_transfer_catches_bugs_of_snapshots() {
     check("a snapshot goes from one learner to another", STATES, a_transfer, take_runs, &bugs);
     let newer = [(Bug::SnapshotOverNewer, "an older state took the place")];
     check("the log is quicker than a snapshot", STATES, a_transfer_overtaken_by_the_log, take_runs, &newer);
+}
+
+#[test]
+fn a_learner_that_catches_up_catches_a_bug_of_streams() {
+    let bugs = [(Bug::FarForEver, "a learner that lacks nothing asks for no values")];
+    check("far behind, and level again", STATES, far_behind_and_level_again, take_runs, &bugs);
 }
 
 #[test]

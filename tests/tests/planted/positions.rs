@@ -10,7 +10,7 @@ use synod_proposer::{Proposer, Timer};
 use synod_protocol::command::{BatchBuilder, Command};
 use synod_protocol::incarnations::POSITION_STEP;
 use synod_protocol::message::{
-    Admit, Message, PhaseName, Promise, Propose, Status, ToAcceptor, ToClient, ToProposer,
+    Admit, Message, PhaseName, Promise, Propose, Status, Subscribe, ToAcceptor, ToClient, ToProposer,
 };
 use synod_protocol::role::{Effects, NothingToPersist, Persist, Role};
 use synod_protocol::tuning::Tuning;
@@ -100,7 +100,12 @@ impl World {
             disks.into_iter().map(|(id, records)| (id, (acceptor(id, &records), records))).collect();
         let proposer = Proposer::new(config);
         let mut world = World { proposer, acceptors, sent: VecDeque::new(), ended: BTreeMap::new() };
-        let subscribe = ToProposer::Subscribe { next: Slot::FIRST, synced: Slot::ZERO, pinned: None };
+        let subscribe = ToProposer::Subscribe(Subscribe {
+            next: Slot::FIRST,
+            synced: Slot::ZERO,
+            pinned: None,
+            is_far: false,
+        });
         world.propose(|proposer, effects| proposer.on_message(L1.into(), subscribe, effects).unwrap());
         world
     }

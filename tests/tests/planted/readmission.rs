@@ -10,8 +10,8 @@ use synod_planted::Bug;
 use synod_proposer::{Proposer, Timer};
 use synod_protocol::cluster::Cluster;
 use synod_protocol::message::{
-    Admission, Admit, FormStep, Founding, Message, PhaseName, Promise, Status, ToAcceptor, ToClient,
-    ToProposer,
+    Admission, Admit, FormStep, Founding, Message, PhaseName, Promise, Status, Subscribe, ToAcceptor,
+    ToClient, ToProposer,
 };
 use synod_protocol::role::{Effects, NothingToPersist, Persist, Role};
 use synod_protocol::tuning::Tuning;
@@ -82,7 +82,12 @@ fn stands() -> (Proposer, Ballot) {
     let (learners, tuning) = ([LearnerId(1)].into(), Tuning::default());
     let config = synod_proposer::Config { id: ProposerId(1), life: 7, quorums, learners, tuning };
     let mut proposer = Proposer::new(config);
-    let subscribe = ToProposer::Subscribe { next: Slot::FIRST, synced: Slot::ZERO, pinned: None };
+    let subscribe = ToProposer::Subscribe(Subscribe {
+        next: Slot::FIRST,
+        synced: Slot::ZERO,
+        pinned: None,
+        is_far: false,
+    });
     hear(&mut proposer, LearnerId(1), subscribe);
     for timer in [Timer::Probe, Timer::Stand] {
         let sent = propose(&mut proposer, |proposer, effects| proposer.on_timer(timer, effects));

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use bytes::Bytes;
-use synod_acceptor::{Acceptor, Config, Durable, Record};
+use synod_acceptor::{Acceptor, Config, Durable, Record, Space};
 use synod_planted::Bug;
 use synod_proposer::floor::Reports;
 use synod_protocol::message::{Accept, Accepted, Message, ToAcceptor, ToProposer};
@@ -97,7 +97,7 @@ fn floors() {
 /// S2: no vote without room for it.
 fn room() {
     let mut role = acceptor();
-    role.set_room(Some(500));
+    role.set_room(Space::Last(500));
     let told = accept(&mut role, 5, 0, 1, &[1, 2, 3, 4]).unwrap();
     assert!(told.full && role.durable().head().highest == Slot(2), "voted on {:?}", told.slots);
 }

@@ -47,6 +47,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         B::DivergenceIgnored | B::ObserverVouches | B::AnswersInDoubt => {
             Some("the learner's trials, `tests/tests/planted/learners.rs`: no states differ here")
         }
+        B::FarForEver => {
+            Some("the learner's trials, `tests/tests/planted/learners.rs`: what isn't streamed is fetched")
+        }
         B::ObserverHeard => Some("the roles' own tests: no leader here hears observers alone"),
         B::ImageDigestIgnored | B::ImageEndNotAwaited => Some(
             "the store's trials, `tests/tests/planted/store.rs`: chunks have checksums, and files an end mark",
@@ -61,8 +64,8 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::HashTakenForKey => Some(
             "the store's and the engine's trials, `tests/tests/planted/store.rs`: nobody here restores a backup, has the disk engine, or has keys of one hash",
         ),
-        B::FloorOfRefusedAccept | B::RoomIgnored => {
-            Some("the roles' own tests: `tests/tests/planted/roles.rs` runs those")
+        B::FloorOfRefusedAccept | B::RoomIgnored | B::RoomUnprepared => {
+            Some("the roles' own tests: `tests/tests/planted/{roles,keeper}.rs` run those")
         }
         B::ChosenPrefixFromHearsay => {
             Some("model: a slot below what was heard must be lost at the same time")

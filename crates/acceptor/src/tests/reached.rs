@@ -47,7 +47,7 @@ fn s12_positions_of_others_are_kept_when_told_at_the_promised_ballot() {
     let told = promise(world.one(P1, prepare(5, 1, 0)));
     assert_eq!(told.incarnations, rows(&[(A2, 22, 300), (A3, 33, 400)]));
     // A full disk keeps what room it has for promises and floors.
-    world.acceptor.set_room(Some(1 << 20));
+    world.acceptor.set_room(Space::Last(1 << 20));
     world.one(P1, reached(5, rows(&[(A2, 22, 900)])));
     assert_eq!(position(&world, A2), 300);
 }

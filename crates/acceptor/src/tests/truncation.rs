@@ -126,7 +126,7 @@ fn s11_a_floor_and_votes_of_one_accept_are_taken_together() {
 #[test]
 fn s2_without_room_nothing_is_voted_on_and_all_else_goes_on() {
     let mut world = voted();
-    world.acceptor.set_room(Some(300));
+    world.acceptor.set_room(Space::Last(300));
     let told = full_answer(world.one(P1, accept(1, 1, 2, &[(5, "e"), (6, "f"), (7, "g")])));
     assert_eq!((format!("{:?}", told.slots), told.full), ("[5-6]".into(), true), "a third doesn't fit");
     let told = full_answer(world.one(P1, accept(1, 1, 2, &[(7, ""), (4, "d")])));
@@ -138,7 +138,7 @@ fn s2_without_room_nothing_is_voted_on_and_all_else_goes_on() {
     // Promises and floors have room of their own.
     assert_eq!(promise(world.one(P2, prepare(5, 2, 0))).ballot, ballot(5, 2));
     assert_eq!(full_answer(world.one(P2, accept_with_floor(5, 2, 4, 5, &[]))).floor, Slot(5));
-    world.acceptor.set_room(None);
+    world.acceptor.set_room(Space::Unlimited);
     let told = full_answer(world.one(P2, accept(5, 2, 4, &[(7, "g")])));
     assert_eq!((format!("{:?}", told.slots), told.full), ("[7]".into(), false));
 }

@@ -89,7 +89,7 @@ impl World {
         self.role.end_of_batch(&mut effects);
         let released = effects.release(&mut self.keeper).unwrap();
         self.keeper.after_batch().unwrap();
-        self.keeper.tell(&mut self.role);
+        self.keeper.tell(&mut self.role).unwrap();
         assert!(released.messages.len() <= 1 && released.halt.is_none(), "{released:?}");
         released.messages.into_iter().next().map(|(_, answer)| answer)
     }
@@ -201,6 +201,35 @@ fn s2_a_full_disk_refuses_votes_cleanly_and_takes_them_again_when_there_is_space
     assert!(heartbeats < 200 && !world.is_full(), "it asks for space now and then");
     let voted = world.accepted(accept(2, last - 1, 1, last + 1..=last + 1, 500));
     assert!(!voted.slots.is_empty() && !voted.full);
+}
+
+/// More at once than is left of the segment in use, before the next one was found to have no space: the vote isn't cast, and nothing ends.
+#[test]
+fn s3_a_batch_larger_than_the_room_there_is_waits_for_space_or_is_refused() {
+    for (free, bytes) in
+        [(0, 9_000), (0, 15_000), (0, 40_000), (30_000, 15_000), (30_000, 80_000), (90_000, 40_000)]
+    {
+        let case = format!("{bytes} bytes at once, {free} free");
+        let mut world = World::formed(0);
+        world.disk.limit(None);
+        (1..=2).for_each(|slot| drop(world.accepted(accept(1, slot - 1, 1, slot..=slot, 4_000))));
+        let used: u64 = world.disk.sizes().iter().map(|(_, bytes)| bytes).sum();
+        world.disk.limit(Some(used + free));
+        let mut tries = (0..10).map(|_| world.accepted(accept(1, 2, 1, 3..=3, bytes))).collect::<Vec<_>>();
+        let last = tries.pop().unwrap();
+        let is_there = bytes < 15_000 || free > bytes as u64;
+        assert_eq!((last.full, last.slots.len()), (!is_there, usize::from(is_there)), "{case}");
+        if !is_there {
+            assert_eq!(world.role.durable().vote(Slot(3)), None, "{case}");
+        }
+        let left = World::open(&world.disk.after_power_loss(|| false), 0);
+        assert_eq!(left.role.durable(), world.role.durable(), "{case}: memory isn't ahead of the disk");
+        world.disk.limit(None);
+        let tries = (0..40)
+            .map(|_| world.accepted(accept(1, 2, 1, 3..=3, bytes)))
+            .take_while(|told| told.slots.is_empty());
+        assert!(tries.count() < 40, "{case}: there is space again");
+    }
 }
 
 /// The record of it is long gone, with its segment: the heads of newer ones tell it.

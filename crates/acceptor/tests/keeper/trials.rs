@@ -8,9 +8,11 @@ use std::cell::Cell;
 use bytes::Bytes;
 use synod_acceptor::durable::{Durable, Record};
 use synod_acceptor::keeper::{Keeper, KeeperError};
+use synod_acceptor::{Acceptor, Config};
 use synod_journal::memory::{Fault, MemoryDisk};
 use synod_journal::{Error, Options};
-use synod_protocol::role::Persist;
+use synod_protocol::message::{Accept, ToAcceptor};
+use synod_protocol::role::{Effects, Persist, Role};
 use synod_protocol::value::Entry;
 use synod_protocol::{AcceptorId, Ballot, Cluster, DiskAt, DiskId, Incarnations, ProposerId, Slot, Value};
 
@@ -283,4 +285,49 @@ pub(crate) fn segments_go() {
             keeper = again;
         }
     }
+}
+
+/// S3: two votes at once, of every size, on a disk with every number of bytes left: what there is no room for isn't voted on, and nothing ends.
+pub(crate) fn every_batch_on_a_full_disk() {
+    let config = Config {
+        id: ACCEPTOR,
+        acceptors: [ACCEPTOR, AcceptorId(2)].into(),
+        parameters: PARAMETERS,
+        election_timeout_ms: 100,
+        chunk_bytes: 1 << 20,
+        cache_bytes: u64::MAX,
+    };
+    let (mut cast, mut refused) = (0, 0);
+    for free in (0..6_000).step_by(250) {
+        for bytes in (100..4_000).step_by(300) {
+            let context = format!("votes of {bytes} bytes, {free} bytes of disk");
+            let disk = MemoryDisk::new();
+            let (mut keeper, mut durable) = open(&disk).unwrap();
+            formed().iter().for_each(|record| durable.apply(record));
+            keeper.persist(formed()).unwrap();
+            let mut role = Acceptor::new(config.clone(), durable);
+            keeper.tell(&mut role).unwrap();
+            let used: u64 = disk.sizes().iter().map(|(_, size)| size).sum();
+            disk.limit(Some(used + free));
+            let mut next = 1;
+            for _ in 0..12 {
+                let entry = |slot| Entry { slot: Slot(slot), value: Value::new(vec![7; bytes].into()) };
+                let entries = vec![entry(next), entry(next + 1)];
+                let (chosen, floor) = (Slot(next - 1), Slot::FIRST);
+                let accept = ToAcceptor::Accept(Accept { ballot: ballot(1), chosen, floor, entries });
+                let mut effects = Effects::default();
+                role.on_message(ProposerId(1).into(), accept, &mut effects).unwrap();
+                role.end_of_batch(&mut effects);
+                let released = effects.release(&mut keeper);
+                let told = released.and_then(|_| keeper.after_batch()).and_then(|()| keeper.tell(&mut role));
+                told.unwrap_or_else(|error| panic!("{context}: it ends: {error}"));
+                let highest = role.durable().head().highest;
+                (cast, refused) = (cast + highest.0 + 1 - next, refused + next + 1 - highest.0);
+                next = highest.0 + 1;
+            }
+            let (_, left) = open(&disk.after_power_loss(|| false)).unwrap();
+            assert!(left == *role.durable(), "{context}: memory is ahead of the disk");
+        }
+    }
+    assert!(cast > 100 && refused > 100, "{cast} votes cast, {refused} refused");
 }

@@ -2,7 +2,7 @@
 
 use synod_protocol::ProposerId;
 use synod_protocol::hello::Refused;
-use synod_protocol::message::ToProposer;
+use synod_protocol::message::{Subscribe, ToProposer};
 
 use super::*;
 
@@ -55,9 +55,15 @@ async fn s12_links_come_up_only_after_a_quorum_of_equal_ids() {
     assert!(matches!(other, Err(LinkError::Refused(Refused::OtherCluster { .. }))));
     send(
         &mut three,
-        [Message::Proposer(ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None })],
+        [Message::Proposer(ToProposer::Subscribe(Subscribe {
+            next: Slot(1),
+            synced: Slot::ZERO,
+            pinned: None,
+            is_far: false,
+        }))],
     );
-    let message = ToProposer::Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None };
+    let message =
+        ToProposer::Subscribe(Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None, is_far: false });
     assert_eq!(proposer.sees().await, Seen::Message(AcceptorId(3).into(), message));
 }
 

@@ -75,6 +75,8 @@ async fn a_due_timer_is_put_off_by_a_message_of_the_same_turn() {
         start: Vec::new(),
         on_message: Box::new(|_, _, _| Ok(())),
         end_of_batch: Box::new(|effects| effects.set_timer(1, Delay::exactly(3_600_000))),
+        told: Arc::default(),
+        incarnations: Incarnations::default(),
     };
     let (events, inbox) = mpsc::unbounded_channel();
     let mut shell = Shell::new(A1.into(), world.cluster.clone(), toy, Disk::default(), (events, inbox));

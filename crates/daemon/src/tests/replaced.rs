@@ -2,7 +2,7 @@
 
 use synod_protocol::hello::Refused;
 use synod_protocol::message::ToProposer;
-use synod_protocol::{Ballot, Incarnation, ProposerId};
+use synod_protocol::{Ballot, DiskAt, Incarnation, ProposerId};
 
 use super::*;
 
@@ -72,6 +72,56 @@ async fn s12_a_replaced_disk_is_told_so_by_whoever_dials_it_and_never_used() {
     assert_eq!(told, expected);
     let _new = called(&world, &a1, standing(6, 1)).await.unwrap();
     assert_eq!(proposer.sees().await, Seen::Link(A1.into(), true), "the first link of all");
+}
+
+/// Something a proposer takes.
+fn reply(probe: u64) -> Message {
+    Message::Proposer(ToProposer::ProbeReply { probe, promised: Ballot::NONE, silent: false })
+}
+
+/// Seen by the proposer, of a1's link.
+async fn hears(proposer: &mut Running<ToProposer>, probe: u64) {
+    let seen = proposer.sees().await;
+    assert!(
+        matches!(&seen, Seen::Message(_, ToProposer::ProbeReply { probe: told, .. }) if *told == probe),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test]
+async fn s12_a_link_in_use_is_hung_up_when_its_disk_turns_out_to_be_replaced_and_no_other_is() {
+    let mut world = World::new(1, "").await;
+    let a1 = world.listener(A1.into());
+    let mut proposer = world.run(P1, ToyPlan::<ToProposer>::default(), Disk::default());
+    let mut old = called(&world, &a1, standing(5, 1)).await.unwrap();
+    assert_eq!(proposer.sees().await, Seen::Link(A1.into(), true));
+    proposer.told.lock().unwrap().note(A1, Incarnation::new(since(), DiskId(6)));
+    send(&mut old, [reply(1)]);
+    hears(&mut proposer, 1).await;
+    assert_eq!(proposer.sees().await, Seen::Link(A1.into(), false));
+    assert!(is_closed(&mut old).await);
+    let mut again = called(&world, &a1, standing(5, 1)).await.unwrap();
+    assert!(is_closed(&mut again).await, "its hello tells the same");
+    let refused = called(&world, &a1, standing(5, 1)).await.map(|_| ()).unwrap_err();
+    assert!(matches!(refused, Refused::Replaced { disk: 5, by: DiskId(6), .. }), "{refused:?}");
+
+    // Readmitted again, which this proposer hasn't heard of: what it has heard of is older, and stays so when it is told more of it.
+    let later = Ballot { round: since().round + 1, ..since() };
+    let newer = Standing { since: later, ..standing(8, 1) };
+    let mut link = called(&world, &a1, newer).await.unwrap();
+    assert_eq!(proposer.sees().await, Seen::Link(A1.into(), true));
+    let further = DiskAt { id: DiskId(6), position: 500 };
+    assert!(proposer.told.lock().unwrap().reached(A1, further));
+    for probe in 2..5 {
+        send(&mut link, [reply(probe)]);
+        hears(&mut proposer, probe).await;
+    }
+    proposer.told.lock().unwrap().note(A1, Incarnation::new(later, DiskId(8)));
+    send(&mut link, [reply(5), reply(6)]);
+    hears(&mut proposer, 5).await;
+    hears(&mut proposer, 6).await;
+    send(&mut link, [reply(7)]);
+    hears(&mut proposer, 7).await;
 }
 
 #[tokio::test]

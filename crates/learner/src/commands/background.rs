@@ -14,7 +14,10 @@ use super::throttle::Rate;
 /// How long a stop waits for a checkpoint under way, and for a last one: the next start then has less to learn. What isn't done by then is left.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(3);
 
-/// Why a checkpoint wasn't made.
+/// Batches after which an empty storage is tried again that there was no room for: seconds, if nothing but timers fires.
+const BATCHES: u32 = 256;
+
+/// Why a checkpoint, or an empty storage, wasn't made.
 #[derive(Debug)]
 pub(crate) enum Failed {
     /// The disk is full; what was synced before is as it was.
@@ -50,7 +53,7 @@ pub(crate) trait Keep: Send + 'static {
 /// Where empty storages come from.
 pub(crate) trait Empty<S, P> {
     /// An empty storage for a peer's state, and where it lies. `unused`: the one before, if nothing has become of it.
-    fn empty(&mut self, unused: Option<P>) -> Result<(S, P), String>;
+    fn empty(&mut self, unused: Option<P>) -> Result<(S, P), Failed>;
 }
 
 /// The thread, as seen from the run loop.
@@ -61,6 +64,8 @@ pub(crate) struct Background<K: Keep, E> {
     rate: Rate,
     is_busy: bool,
     empty: E,
+    /// Batches until a storage is asked for again that there was no room for.
+    empty_after: u32,
     /// Where the storage lies that the role was given last.
     place: Option<K::Place>,
     /// Installed states whose checkpoint has been begun.
@@ -83,7 +88,7 @@ impl<K: Keep, E> Background<K, E> {
                 }
             }
         })?;
-        Ok(Background { jobs, done, rate, is_busy: false, empty, place: None, installed: 0 })
+        Ok(Background { jobs, done, rate, is_busy: false, empty, empty_after: 0, place: None, installed: 0 })
     }
 
     /// Tells the role what came of a checkpoint, and begins another if one is due.
@@ -99,11 +104,34 @@ impl<K: Keep, E> Background<K, E> {
         }
         self.rate.set(role.checkpoint_bytes_per_s());
         if role.needs_storage() {
-            let (storage, place) = self.empty.empty(self.place.take())?;
-            self.place = Some(place);
-            role.on_storage(storage);
+            self.give_storage(role)?;
         }
         if self.is_busy || !role.is_checkpoint_due() { Ok(()) } else { self.begin(role) }
+    }
+
+    /// Without room for an empty one, the role waits.
+    fn give_storage<S: Storage>(&mut self, role: &mut Learner<S>) -> Result<(), String>
+    where
+        E: Empty<S, K::Place>,
+    {
+        if self.empty_after > 0 {
+            self.empty_after -= 1;
+            return Ok(());
+        }
+        match self.empty.empty(self.place.take()) {
+            Ok((storage, place)) => {
+                self.place = Some(place);
+                role.on_storage(storage);
+            }
+            Err(Failed::NoRoom) => {
+                tracing::warn!(
+                    "no room on disk for the state that a peer gives: tries again; make room in the data directory"
+                );
+                self.empty_after = BATCHES;
+            }
+            Err(Failed::Fatal(why)) => return Err(why),
+        }
+        Ok(())
     }
 
     fn begin<S: Storage<Snapshot = K::Snapshot>>(&mut self, role: &mut Learner<S>) -> Result<(), String> {

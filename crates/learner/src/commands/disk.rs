@@ -134,7 +134,7 @@ pub(crate) fn open_stores(
             let vault = machine.storage().vault();
             (machine, Place { vault, folder, number })
         }
-        None => folders.make()?,
+        None => folders.make().map_err(|error| format!("{}: {error}", directory.display()))?,
     };
     let cluster = owner.map(|owner| owner.cluster);
     let stores = Stores { directory: locked, learner, owner, place, obsolete: Vec::new() };
@@ -288,22 +288,29 @@ impl Folders {
         self.directory.join(format!("{STORE}{number}"))
     }
 
-    fn make(&mut self) -> Result<(StateMachine<DiskStorage>, Place), String> {
+    fn make(&mut self) -> Result<(StateMachine<DiskStorage>, Place), EngineError> {
         self.number += 1;
         let (folder, number) = (self.folder(self.number), self.number);
-        let machine = open(&folder, self.limits, self.options)
-            .map_err(|error| format!("{}: {error}", folder.display()))?;
+        let machine = open(&folder, self.limits, self.options)?;
         let vault = machine.storage().vault();
         Ok((machine, Place { vault, folder, number }))
     }
 }
 
 impl Empty<DiskStorage, Place> for Folders {
-    fn empty(&mut self, unused: Option<Place>) -> Result<(DiskStorage, Place), String> {
+    fn empty(&mut self, unused: Option<Place>) -> Result<(DiskStorage, Place), Failed> {
         if let Some(Place { folder, .. }) = unused {
-            remove(&folder)?;
+            remove(&folder).map_err(Failed::Fatal)?;
         }
-        let (machine, place) = self.make()?;
+        // What of it was made before there was no room for the rest.
+        let made = self.make();
+        let (machine, place) = match made {
+            Err(error) if error.is_no_space() => {
+                remove(&self.folder(self.number)).map_err(Failed::Fatal)?;
+                return Err(Failed::NoRoom);
+            }
+            made => made.map_err(|error| Failed::Fatal(format!("{}: {error}", self.directory.display())))?,
+        };
         Ok((machine.into_storage(), place))
     }
 }

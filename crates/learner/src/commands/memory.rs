@@ -37,7 +37,7 @@ pub(crate) struct Memory {
 }
 
 impl Empty<MemoryStorage, ()> for Memory {
-    fn empty(&mut self, _unused: Option<()>) -> Result<(MemoryStorage, ()), String> {
+    fn empty(&mut self, _unused: Option<()>) -> Result<(MemoryStorage, ()), Failed> {
         Ok((MemoryStorage::seeded(self.seed), ()))
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 pub(super) fn subscription(driver: &mut Driver) -> (u64, u64, Option<u64>) {
     let sent = driver.fire(Timer::Subscribe);
     match sent_to(&sent, ProposerId(1)).first() {
-        Some(Message::Proposer(ToProposer::Subscribe { next, synced, pinned })) => {
+        Some(Message::Proposer(ToProposer::Subscribe(Subscribe { next, synced, pinned, .. }))) => {
             (next.0, synced.0, pinned.map(|slot| slot.0))
         }
         other => panic!("{other:?}"),

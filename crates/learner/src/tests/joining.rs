@@ -15,7 +15,7 @@ fn tune(tuning: &mut Tuning) {
 /// Slots of the state that is given.
 const STATE: u64 = 401;
 
-/// Learner l2 gives; l1 joins; acceptors keep what l2 pins and no more. A message takes a millisecond.
+/// Learner l2 gives; l1 joins; acceptors keep what l2 pins and no more. A message takes a millisecond. The leader streams values to whoever wants them.
 struct World {
     now: u64,
     learners: BTreeMap<u16, Driver>,
@@ -24,6 +24,8 @@ struct World {
     under_way: Vec<(u64, NodeId, NodeId, Message)>,
     log: Vec<Value>,
     pinned: bool,
+    /// Bytes withheld from those that want no values.
+    withheld: BTreeMap<u16, u64>,
 }
 
 impl World {
@@ -35,6 +37,7 @@ impl World {
             under_way: Vec::new(),
             log: Vec::new(),
             pinned: true,
+            withheld: BTreeMap::new(),
         };
         let puts = (1..=STATE - 1).map(|number| {
             let session = SessionId { slot: Slot(1), position: 0 };
@@ -72,15 +75,40 @@ impl World {
     fn grow(&mut self) {
         let slot = self.log.len() as u64 + 1;
         self.log.push(filler(slot));
+        self.withheld.values_mut().for_each(|bytes| *bytes += filler(slot).len() as u64);
         for id in [1, 2] {
-            let sent = self.learners.get_mut(&id).unwrap().choose(slot, &[filler(slot)]);
+            if !self.withheld.contains_key(&id) {
+                let sent = self.learners.get_mut(&id).unwrap().choose(slot, &[filler(slot)]);
+                self.send(id, sent);
+            }
+        }
+    }
+
+    /// The leader tells everybody how far everything is chosen.
+    fn heartbeat(&mut self) {
+        let prefix = self.log.len() as u64;
+        for id in [1, 2] {
+            let ToLearner::Chosen(heartbeat) = chosen(5, 2, prefix, prefix + 1, &[]) else { unreachable!() };
+            let withheld_bytes = self.withheld.get(&id).copied().unwrap_or(0);
+            let heartbeat = ToLearner::Chosen(Chosen { withheld_bytes, ..heartbeat });
+            let sent = self.learners.get_mut(&id).unwrap().hear(ProposerId(2), heartbeat);
             self.send(id, sent);
+        }
+    }
+
+    fn on_subscribe(&mut self, from: u16, subscribe: Subscribe) {
+        match subscribe.is_far {
+            true => drop(self.withheld.entry(from).or_insert(0)),
+            false => drop(self.withheld.remove(&from)),
         }
     }
 
     /// One millisecond.
     fn pass(&mut self) {
         self.now += 1;
+        if self.now.is_multiple_of(40) {
+            self.heartbeat();
+        }
         let due: Vec<_> = self.due.iter().filter(|(_, at)| **at <= self.now).map(|(key, _)| *key).collect();
         for (id, timer) in due {
             self.due.remove(&(id, timer));
@@ -111,6 +139,10 @@ impl World {
             (_, Message::Acceptor(ToAcceptor::Fetch(fetch)) | Message::Learner(ToLearner::Fetch(fetch))) => {
                 let answer = ToLearner::Fetched(self.kept(fetch));
                 self.under_way.push((self.now + 1, from, to, Message::Learner(answer)));
+            }
+            (NodeId::Proposer(ProposerId(2)), Message::Proposer(ToProposer::Subscribe(subscribe))) => {
+                let NodeId::Learner(from) = from else { unreachable!("learners subscribe") };
+                self.on_subscribe(from.0, subscribe);
             }
             _ => {}
         }
@@ -232,6 +264,6 @@ fn s11_the_log_above_a_state_that_was_given_stays_pinned_until_the_peer_has_it()
     // It has its budget, which what was given adds to.
     driver.choose(STATE + 10, &fillers(STATE + 10..=STATE + 200));
     assert_eq!(driver.learner.pinned(), Some(Slot(STATE + 7)), "more than {PIN_BYTES} bytes were applied");
-    driver.choose(STATE + 201, &fillers(STATE + 201..=STATE + 5_000));
+    driver.choose(STATE + 201, &fillers(STATE + 201..=STATE + 9_000));
     assert_eq!(driver.learner.pinned(), None);
 }

@@ -57,12 +57,51 @@ fn subscribes_to_every_proposer_on_its_timer_and_when_one_is_linked() {
     let mut driver = Driver::new();
     driver.choose(1, &[filler(1)]);
     driver.link(ProposerId(3), false);
-    let subscribe =
-        Message::Proposer(ToProposer::Subscribe { next: Slot(2), synced: Slot::ZERO, pinned: None });
+    let subscribe = Subscribe { next: Slot(2), synced: Slot::ZERO, pinned: None, is_far: false };
+    let subscribe = Message::Proposer(ToProposer::Subscribe(subscribe));
     let sent = driver.fire(Timer::Subscribe);
     assert_eq!(sent, [(ProposerId(1).into(), subscribe.clone()), (ProposerId(2).into(), subscribe.clone())]);
     assert_eq!(driver.timers[&Timer::Subscribe], Delay::exactly(100));
     assert_eq!(driver.link(ProposerId(3), true), [(ProposerId(3).into(), subscribe)]);
+}
+
+/// Whether it asks for no values.
+fn is_far(driver: &mut Driver) -> bool {
+    let sent = driver.fire(Timer::Subscribe);
+    sent.iter().any(
+        |(_, message)| matches!(message, Message::Proposer(ToProposer::Subscribe(subscribe)) if subscribe.is_far),
+    )
+}
+
+#[test]
+fn a_learner_that_lacks_more_than_it_has_room_above_asks_for_no_values_until_it_lacks_little() {
+    // A value and its slot take 88 bytes or so; an eighth of the buffer holds two of them.
+    let mut driver = Driver::tuned(|tuning| tuning.learner_buffer_bytes = 2_000);
+    driver.choose(11, &fillers(11..=30));
+    assert!(!is_far(&mut driver), "all of it waits above the gap");
+    driver.choose(31, &fillers(31..=60));
+    assert!(is_far(&mut driver));
+    driver.fire(Timer::CatchUp);
+    let fetched = |first, last| {
+        ToLearner::Fetched(Fetched {
+            first: Slot(first),
+            values: fillers(first..=last),
+            held: Slot(60),
+            floor: Slot(1),
+        })
+    };
+    driver.hear(AcceptorId(2), fetched(1, 10));
+    assert!(is_far(&mut driver), "what it has no room for is lacking");
+    let next = driver.learner.log.next().0;
+    driver.hear(AcceptorId(2), fetched(next, 50));
+    assert!(is_far(&mut driver), "ten slots are lacking");
+    driver.hear(AcceptorId(2), fetched(51, 58));
+    assert!(!is_far(&mut driver), "two slots have room in an eighth of the buffer");
+    // All the same if nothing is lacking any more.
+    driver.choose(70, &fillers(70..=120));
+    assert!(is_far(&mut driver));
+    driver.choose(59, &fillers(59..=120));
+    assert!(!is_far(&mut driver));
 }
 
 #[test]

@@ -48,8 +48,13 @@ fn messages_of_other_roles_and_of_strangers_are_refused_and_change_nothing() {
 fn s5_a_proposer_streams_in_its_own_ballot_only_and_slots_count_from_1() {
     let mut driver = Driver::new();
     let before = driver.learner.clone();
-    let none =
-        ToLearner::Chosen(Chosen { ballot: Ballot::NONE, prefix: Slot(1), first: Slot(1), values: vec![] });
+    let none = ToLearner::Chosen(Chosen {
+        ballot: Ballot::NONE,
+        prefix: Slot(1),
+        first: Slot(1),
+        values: vec![],
+        withheld_bytes: 0,
+    });
     for (from, message) in [
         (NodeId::from(ProposerId(1)), chosen(5, 2, 1, 1, &[filler(1)])),
         (ProposerId(1).into(), none),

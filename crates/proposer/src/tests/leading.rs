@@ -254,15 +254,27 @@ fn settle_fills_with_noops_within_the_window() {
 fn a_learner_that_subscribes_gets_what_is_kept_from_where_it_is() {
     let (mut world, _) = with_a_laggard();
     assert_eq!(
-        streamed(
-            &world.message(L1, ToProposer::Subscribe { next: Slot(2), synced: Slot::ZERO, pinned: None })
-        ),
+        streamed(&world.message(
+            L1,
+            ToProposer::Subscribe(Subscribe {
+                next: Slot(2),
+                synced: Slot::ZERO,
+                pinned: None,
+                is_far: false
+            })
+        )),
         vec![(2, 1)]
     );
     assert_eq!(
-        streamed(
-            &world.message(L1, ToProposer::Subscribe { next: Slot(3), synced: Slot::ZERO, pinned: None })
-        ),
+        streamed(&world.message(
+            L1,
+            ToProposer::Subscribe(Subscribe {
+                next: Slot(3),
+                synced: Slot::ZERO,
+                pinned: None,
+                is_far: false
+            })
+        )),
         Vec::new()
     );
 }

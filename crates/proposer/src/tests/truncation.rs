@@ -3,7 +3,7 @@
 use super::*;
 
 fn subscribe(next: u64, synced: u64) -> ToProposer {
-    ToProposer::Subscribe { next: Slot(next), synced: Slot(synced), pinned: None }
+    ToProposer::Subscribe(Subscribe { next: Slot(next), synced: Slot(synced), pinned: None, is_far: false })
 }
 
 fn floors(sent: &Sent) -> Vec<u64> {

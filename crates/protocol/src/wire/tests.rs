@@ -214,7 +214,13 @@ fn every_message_with_values_comes_back_whole() {
         votes: vec![Vote { slot: Slot(3), ballot: ballot(), value: value("v") }],
     };
     let propose = Propose { tag: 4, commands: value("batch") };
-    let chosen = Chosen { ballot: ballot(), prefix: Slot(4), first: Slot(4), values: vec![value("c")] };
+    let chosen = Chosen {
+        ballot: ballot(),
+        prefix: Slot(4),
+        first: Slot(4),
+        values: vec![value("c")],
+        withheld_bytes: 0,
+    };
     assert_eq!(decode_frame::<ToAcceptor>(body(&Message::Acceptor(accept()))).unwrap(), accept());
     for message in [
         ToProposer::Promise(promise),

@@ -8,7 +8,7 @@ use synod_protocol::{AcceptorId, DiskAt, Incarnations, NodeId, Slot, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Ledger;
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, Seen};
 use crate::plan::Us;
 use crate::violation::{Check, check};
 
@@ -29,15 +29,23 @@ impl Ledger {
     /// A message leaves its sender: what it claims must be so.
     pub(crate) fn on_sent(&mut self, from: NodeId, message: &Message, now: Us, seen: &mut Coverage) -> Check {
         match (from, message) {
-            (NodeId::Acceptor(id), Message::Proposer(message)) => self.on_sent_by_acceptor(id, message),
+            (NodeId::Acceptor(id), Message::Proposer(message)) => {
+                if matches!(message, ToProposer::Accepted(accepted) if accepted.full) {
+                    seen.see(Seen::FullDisk);
+                }
+                self.on_sent_by_acceptor(id, message)
+            }
             (NodeId::Proposer(_), Message::Acceptor(ToAcceptor::Accept(accept))) => {
                 self.on_floor(accept.ballot, accept.floor)?;
                 self.is_pinned(accept, seen)?;
                 self.on_accept(accept)
             }
-            (NodeId::Learner(id), Message::Proposer(ToProposer::Subscribe { next, synced, pinned })) => {
-                self.on_subscribe(id, *synced)?;
-                self.on_pinned(id, *next, *pinned, now)
+            (NodeId::Learner(id), Message::Proposer(ToProposer::Subscribe(subscribe))) => {
+                if subscribe.is_far {
+                    seen.see(Seen::SubscribedFar);
+                }
+                self.on_subscribe(id, subscribe.synced)?;
+                self.on_pinned(id, subscribe.next, subscribe.pinned, now)
             }
             (NodeId::Learner(id), Message::Learner(ToLearner::SnapshotChunk(chunk))) => {
                 self.pins.on_given(id, chunk.slot, now);
@@ -98,7 +106,7 @@ impl Ledger {
             ToProposer::Nack { .. }
             | ToProposer::ProbeReply { .. }
             | ToProposer::Propose(_)
-            | ToProposer::Subscribe { .. }
+            | ToProposer::Subscribe(_)
             | ToProposer::Settle { .. }
             | ToProposer::Readmit { .. }
             | ToProposer::Status { .. } => Ok(()),

@@ -60,12 +60,11 @@ impl Ledger {
             Input::Link { peer: NodeId::Learner(from), up: false } => drop(heard.remove(from)),
             // Observers pin nothing: whoever fetches from one may have to start over.
             Input::Message { from: NodeId::Learner(from), message } if self.stores.is_configured(*from) => {
-                let synod_protocol::message::Message::Proposer(ToProposer::Subscribe { pinned, .. }) =
-                    message
+                let synod_protocol::message::Message::Proposer(ToProposer::Subscribe(subscribe)) = message
                 else {
                     return;
                 };
-                match (*pinned, heard.get_mut(from)) {
+                match (subscribe.pinned, heard.get_mut(from)) {
                     (None, _) => drop(heard.remove(from)),
                     // A higher one follows from the one before.
                     (Some(slot), Some(pin)) if slot >= pin.slot => pin.slot = slot,

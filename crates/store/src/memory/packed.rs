@@ -32,6 +32,11 @@ impl Packed {
         packed
     }
 
+    /// A byte of it, for the sake of having it near.
+    pub(super) fn first(&self) -> u8 {
+        self.0[0]
+    }
+
     fn number(&self, at: usize) -> u64 {
         u64::from_le_bytes(self.0[at..at + 8].try_into().expect("eight bytes"))
     }
