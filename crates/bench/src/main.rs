@@ -45,7 +45,7 @@ struct Flags {
     /// Keys in use [default: 10000; for --growth 10000000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     keys: Option<u32>,
-    /// Sessions with Synod that the callers share [default: one for each 256 callers, at least 4]
+    /// Sessions with Synod that the callers share [default: one for each 256 callers]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     sessions: Option<u32>,
     /// Connections to etcd that the callers share [default: one for each 64 callers, at least 4]
@@ -312,14 +312,11 @@ fn everything(flags: &Flags) -> Vec<Case> {
 }
 
 fn sessions(flags: &Flags, case: Case) -> usize {
-    shared(flags.sessions, 256, case)
+    let usual = case.in_flight.div_ceil(256);
+    flags.sessions.map_or(usual, |sessions| sessions as usize).min(case.in_flight)
 }
 
 fn connections(flags: &Flags, case: Case) -> usize {
-    shared(flags.connections, 64, case)
-}
-
-fn shared(wanted: Option<u32>, callers_each: usize, case: Case) -> usize {
-    let usual = case.in_flight.div_ceil(callers_each).max(4);
-    wanted.map_or(usual, |wanted| wanted as usize).min(case.in_flight)
+    let usual = case.in_flight.div_ceil(64).max(4);
+    flags.connections.map_or(usual, |connections| connections as usize).min(case.in_flight)
 }

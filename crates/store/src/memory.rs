@@ -235,7 +235,7 @@ impl Snapshot for MemorySnapshot {
         loop {
             // Their blocks lie anywhere: looked up together, the processor waits for all of them at once.
             ahead.extend(places.by_ref().take(AHEAD).filter_map(|place| record_in(&self.cells, place.cell)));
-            std::hint::black_box(ahead.iter().fold(0, |all, packed| all ^ packed.first()));
+            black_box(ahead.iter().fold(0, |all, packed| all ^ packed.first()));
             if ahead.is_empty() {
                 return;
             }
