@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
-use tokio::task::LocalSet;
 use tokio::time::sleep;
 
 use crate::etcd::Etcd;
@@ -79,8 +78,7 @@ pub async fn synod(
     }
     let mut synod = Synod::start(&case.shape, bin_dir, &folder).await?;
     let services: Vec<Service> = (0..sessions).map(|_| Service::Synod(synod.client())).collect();
-    let local = LocalSet::new();
-    let seen = local.run_until(async {
+    let seen = async {
         let steady = Steady::start(&services, &case);
         let mut gaps = Vec::new();
         for _ in 0..kills {
@@ -92,7 +90,7 @@ pub async fn synod(
             synod.start_again(Part::Proposer, leader.0.into())?;
         }
         Ok(Gaps::of("synod", case, &gaps, steady.failed()))
-    });
+    };
     let seen = seen.await;
     drop(synod);
     cleared(seen, &folder)
@@ -105,8 +103,7 @@ pub async fn synod(
 pub async fn etcd(case: Case, sessions: usize, kills: u32, folder: PathBuf) -> Result<Gaps> {
     let mut etcd = Etcd::start(case.shape.acceptors, &folder).await?;
     let services: Vec<Service> = (0..sessions).map(|_| Service::Etcd(etcd.connect_to_all(PUT))).collect();
-    let local = LocalSet::new();
-    let seen = local.run_until(async {
+    let seen = async {
         let steady = Steady::start(&services, &case);
         let mut gaps = Vec::new();
         for _ in 0..kills {
@@ -118,7 +115,7 @@ pub async fn etcd(case: Case, sessions: usize, kills: u32, folder: PathBuf) -> R
             etcd.start_again(leader)?;
         }
         Ok(Gaps::of(&format!("etcd {}", etcd.version), case, &gaps, steady.failed()))
-    });
+    };
     let seen = seen.await;
     drop(etcd);
     cleared(seen, &folder)

@@ -5,7 +5,6 @@
 //! for a sync stops it just so. Absent on purpose: a verdict; every figure is a percentage of the fresh cluster's beside it.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +13,7 @@ use serde::Serialize;
 use synod_client::ask;
 use synod_protocol::LearnerId;
 use synod_protocol::message::{LearnerStatus, Status};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::idle;
@@ -156,9 +155,7 @@ pub async fn run(
     condition: Condition,
     (bin_dir, folder): (&Path, PathBuf),
 ) -> Result<Compared> {
-    let measured =
-        LocalSet::new().run_until(async { measure(growth, condition, bin_dir, &folder).await }).await;
-    cleared(measured, &folder)
+    cleared(measure(growth, condition, bin_dir, &folder).await, &folder)
 }
 
 async fn measure(growth: &Growth, condition: Condition, bin_dir: &Path, folder: &Path) -> Result<Compared> {
@@ -186,7 +183,13 @@ async fn measure(growth: &Growth, condition: Condition, bin_dir: &Path, folder: 
         Condition::Keys => {
             let filled = load::fill(&it.services, keys, it.case.value_bytes).await;
             filled.context("the keys could not be put first")?;
-            format!("{keys} keys put in {:.0?}", begun.elapsed())
+            let filled = begun.elapsed();
+            // Keys that were put in their order lie in memory in it; not for long.
+            Steady::start(&it.services, &it.case).until_answered(keys as u64).await?;
+            format!(
+                "{keys} keys put in {filled:.0?}, then as many random ones of them in {:.0?}",
+                begun.elapsed() - filled
+            )
         }
         Condition::Time => {
             let steady = Steady::start(&it.services, &it.case);
@@ -224,8 +227,8 @@ impl Drop for Slow {
 
 fn slow(synod: &mut Synod) -> Result<Slow> {
     let found = synod.processes.iter().position(|started| started.part == Part::Acceptor);
-    let acceptor = Rc::new(synod.processes.swap_remove(found.context("no acceptor runs")?));
-    Ok(Slow(spawn_local(async move {
+    let acceptor = synod.processes.swap_remove(found.context("no acceptor runs")?);
+    Ok(Slow(tokio::spawn(async move {
         loop {
             acceptor.pause();
             sleep(SLOW.0).await;

@@ -1,29 +1,26 @@
 //! What it takes until a learner serves again, and what it costs the others when one joins: with many keys, under load.
 //!
-//! One learner is killed and started again with its checkpoints. Then puts go on without end: with all learners level; with that one killed
+//! One learner is killed and started again with its checkpoints. Then puts go on without end: as many as there are keys, because keys that were put in
+//! their order lie in memory in that order, and not for long; then with all learners level; with that one killed
 //! and its directory removed; while it, started anew, fetches the state, and what came meanwhile; until its first checkpoint is
 //! synced; and after. For each of these phases the rate, its slowest stretch, and what processors and disk did are printed. Absent on purpose: any
 //! load but puts.
 
 mod phase;
 
-use std::cell::{Cell, RefCell};
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use synod_client::ask;
 use synod_protocol::LearnerId;
 use synod_protocol::message::{LearnerStatus, Status};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, sleep};
 
 use crate::load::{self, Service};
 use crate::process::Part;
-use crate::shape::Shape;
+use crate::shape::Case;
+use crate::steady::Steady;
 use crate::synod::Synod;
 
 use phase::{Look, Phase};
@@ -42,15 +39,9 @@ const LEVEL_SLOTS: u64 = 500;
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
-    /// The processes.
-    pub shape: Shape,
-    /// Keys that are put first.
-    pub keys: usize,
-    /// Bytes of their values.
-    pub value_bytes: usize,
-    /// Puts under way at once.
-    pub in_flight: usize,
-    /// Sessions that share them.
+    /// The processes, the puts under way, and the keys that are put first.
+    pub case: Case,
+    /// Sessions that share the puts.
     pub sessions: usize,
     /// How long is measured where nothing else tells: before and after.
     pub window: Duration,
@@ -63,19 +54,21 @@ pub struct Join {
 /// # Errors
 /// When the cluster can't be started, a put fails, a learner doesn't come back, or the rate falls further than it may.
 pub async fn run(join: &Join, bin_dir: &Path, folder: &Path) -> Result<()> {
-    ensure!(join.shape.learners > 1, "a learner joins another: name at least two with --learners");
-    let mut synod = Synod::start(&join.shape, bin_dir, folder).await?;
+    ensure!(join.case.shape.learners > 1, "a learner joins another: name at least two with --learners");
+    let mut synod = Synod::start(&join.case.shape, bin_dir, folder).await?;
     let services: Vec<Service> = (0..join.sessions).map(|_| Service::Synod(synod.client())).collect();
     let begun = Instant::now();
-    load::fill(&services, join.keys, join.value_bytes).await.context("the keys could not be put first")?;
-    println!("{} keys of {} bytes put in {:.1?}", join.keys, join.value_bytes, begun.elapsed());
+    load::fill(&services, join.case.keys, join.case.value_bytes)
+        .await
+        .context("the keys could not be put first")?;
+    println!("{} keys of {} bytes put in {:.1?}", join.case.keys, join.case.value_bytes, begun.elapsed());
     restart(&mut synod, join).await?;
     joining(&mut synod, join, &services, folder).await
 }
 
 /// The learner that comes and goes, and one that stays.
 fn learners(join: &Join) -> (LearnerId, LearnerId) {
-    (LearnerId(join.shape.learners as u16), LearnerId(1))
+    (LearnerId(join.case.shape.learners as u16), LearnerId(1))
 }
 
 async fn restart(synod: &mut Synod, join: &Join) -> Result<()> {
@@ -99,20 +92,18 @@ async fn restart(synod: &mut Synod, join: &Join) -> Result<()> {
 }
 
 async fn joining(synod: &mut Synod, join: &Join, services: &[Service], folder: &Path) -> Result<()> {
-    let local = LocalSet::new();
-    let phases = local.run_until(async {
-        let load = Load::start(services, join);
-        let phases = phases(synod, join, &load, folder).await;
-        load.stop().await?;
-        phases
-    });
-    verdict(join, &phases.await?)
+    let begun = Instant::now();
+    let load = Steady::start(services, &join.case);
+    load.until_answered(join.case.keys as u64).await?;
+    println!("as many random ones of them put in {:.1?}", begun.elapsed());
+    let phases = phases(synod, join, &load, folder).await?;
+    load.all_succeeded()?;
+    verdict(join, &phases)
 }
 
 /// The learner is killed, loses its disk, and joins, while the load goes on.
-async fn phases(synod: &mut Synod, join: &Join, load: &Load, folder: &Path) -> Result<Vec<Phase>> {
+async fn phases(synod: &mut Synod, join: &Join, load: &Steady, folder: &Path) -> Result<Vec<Phase>> {
     let (comes, stays) = learners(join);
-    sleep(Duration::from_secs(2)).await;
     println!("{}", Phase::head());
     let mut told = Told { comes, folder, load, begun: None, phases: Vec::new() };
     told.begin(synod);
@@ -156,7 +147,7 @@ async fn phases(synod: &mut Synod, join: &Join, load: &Load, folder: &Path) -> R
 struct Told<'a> {
     comes: LearnerId,
     folder: &'a Path,
-    load: &'a Load,
+    load: &'a Steady,
     /// Where the present one began: what was seen, and how many seconds of the load were over.
     begun: Option<(Look, usize)>,
     phases: Vec<Phase>,
@@ -164,8 +155,7 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn look(&self, synod: &Synod) -> (Look, usize) {
-        let acknowledged = self.load.acknowledged.get();
-        (Look::at(synod, self.comes, self.folder, acknowledged), self.load.seconds.borrow().len())
+        (Look::at(synod, self.comes, self.folder, self.load.answered()), self.load.seconds().len())
     }
 
     fn begin(&mut self, synod: &Synod) {
@@ -176,7 +166,7 @@ impl Told<'_> {
     fn end(&mut self, synod: &Synod, name: &'static str) {
         let ended = self.look(synod);
         if let Some((begun, from)) = self.begun.replace(self.look(synod)) {
-            let phase = Phase::between(name, &begun, &ended.0, &self.load.seconds.borrow()[from..ended.1]);
+            let phase = Phase::between(name, &begun, &ended.0, &self.load.seconds()[from..ended.1]);
             println!("{}", phase.row(self.phases.first().unwrap_or(&phase)));
             self.phases.push(phase);
         }
@@ -215,58 +205,4 @@ async fn until(
             Err(error) => bail!("{learner} didn't answer in {PATIENCE:?}: {error}"),
         }
     }
-}
-
-/// Puts of random keys, without end.
-struct Load {
-    acknowledged: Rc<Cell<u64>>,
-    /// What was acknowledged by each second, from the beginning.
-    seconds: Rc<RefCell<Vec<u64>>>,
-    is_over: Rc<Cell<bool>>,
-    callers: Vec<JoinHandle<Result<()>>>,
-}
-
-impl Load {
-    fn start(services: &[Service], join: &Join) -> Load {
-        let (acknowledged, is_over) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
-        let caller = |number: usize| {
-            let service = services[number % services.len()].clone();
-            let (acknowledged, is_over) = (Rc::clone(&acknowledged), Rc::clone(&is_over));
-            let Join { keys, value_bytes, .. } = *join;
-            spawn_local(async move {
-                let mut random = SmallRng::seed_from_u64(number as u64);
-                let value = load::value(&mut random, value_bytes);
-                while !is_over.get() {
-                    service.put(load::key(random.random_range(0..keys)), value.clone()).await?;
-                    acknowledged.set(acknowledged.get() + 1);
-                }
-                Ok(())
-            })
-        };
-        let mut callers: Vec<_> = (0..join.in_flight).map(caller).collect();
-        let seconds = Rc::new(RefCell::new(Vec::new()));
-        callers.push(spawn_local(count(Rc::clone(&acknowledged), Rc::clone(&seconds), Rc::clone(&is_over))));
-        Load { acknowledged, seconds, is_over, callers }
-    }
-
-    async fn stop(self) -> Result<()> {
-        self.is_over.set(true);
-        for caller in self.callers {
-            caller.await??;
-        }
-        Ok(())
-    }
-}
-
-async fn count(
-    acknowledged: Rc<Cell<u64>>,
-    seconds: Rc<RefCell<Vec<u64>>>,
-    is_over: Rc<Cell<bool>>,
-) -> Result<()> {
-    let mut ticks = interval(Duration::from_secs(1));
-    while !is_over.get() {
-        ticks.tick().await;
-        seconds.borrow_mut().push(acknowledged.get());
-    }
-    Ok(())
 }

@@ -183,10 +183,9 @@ async fn run_rounds(flags: &Flags, bin_dir: PathBuf, data_dir: PathBuf) -> Resul
 
 async fn run_join(flags: &Flags, (bin_dir, folder): (&Path, PathBuf)) -> Result<()> {
     for case in cases(flags) {
-        let Case { shape, keys, value_bytes, in_flight, .. } = case;
         let window = Duration::from_secs(flags.seconds.unwrap_or(JOIN_SECONDS));
         let (sessions, most_dip_percent) = (sessions(flags, case), flags.most_dip);
-        let join = Join { shape, keys, value_bytes, in_flight, sessions, window, most_dip_percent };
+        let join = Join { case, sessions, window, most_dip_percent };
         cleared(join::run(&join, bin_dir, &folder).await, &folder)?;
     }
     Ok(())
