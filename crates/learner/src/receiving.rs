@@ -31,7 +31,7 @@ pub(crate) struct Receiving<S> {
     under_way: Option<UnderWay<S>>,
     /// What a leader didn't stream.
     pub(crate) withheld: Withheld,
-    /// How quickly it goes on: during a transfer, and after one until it has caught up with the log.
+    /// How quickly a learner that joins goes on: during the transfer, and after it until it has caught up with the log.
     pub(crate) pace: Option<Pace>,
     /// How many states were installed.
     pub(crate) installed: u64,
@@ -166,7 +166,9 @@ impl<S: Storage> Learner<S> {
         if let (true, Some(floor), None) = (all, lowest, &self.receiving.under_way) {
             info!(%next, %floor, "nobody's log has its next slot any more: fetches a snapshot of a peer");
             self.receiving.under_way = Some(UnderWay::new(floor.previous()));
-            self.receiving.pace = Some(Pace::of_state(self.log.known()));
+            // One that had a state is wanted back; one that joins can wait.
+            let joins = self.machine.applied() == Slot::ZERO;
+            self.receiving.pace = joins.then(|| Pace::of_state(self.log.known()));
             self.fetch_snapshot(effects);
             self.set_transfer_timer(effects);
         }
@@ -349,11 +351,12 @@ impl<S: Storage> Learner<S> {
         }
     }
 
-    /// The transfer is over; the log above the state is fetched at a pace too.
+    /// The transfer is over; the log above the state is fetched at a pace too, if that was.
     pub(crate) fn end_transfer(&mut self) {
         self.receiving.lacking.clear();
         self.receiving.under_way = None;
-        self.receiving.pace = Some(Pace::of_log(self.log.known()));
+        let log_pace = Pace::of_log(self.log.known());
+        self.receiving.pace = self.receiving.pace.take().map(|_| log_pace);
     }
 }
 

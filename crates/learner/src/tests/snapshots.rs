@@ -26,7 +26,15 @@ fn giver(id: u16) -> (Driver, SessionId) {
 
 /// Learner l1, which knows of slot 42 and hears from every source that the log begins at slot 40.
 fn behind() -> (Driver, Sent) {
+    behind_after(0, tune)
+}
+
+/// The same, when it has applied so many slots before.
+fn behind_after(slots: u64, tune: fn(&mut Tuning)) -> (Driver, Sent) {
     let mut driver = Driver::of(1, tune);
+    for slot in 1..=slots {
+        driver.choose(slot, &[filler(slot)]);
+    }
     driver.hear(ProposerId(2), chosen(5, 2, 42, 42, &[]));
     let mut sent = Vec::new();
     for _ in 0..10 {
@@ -44,7 +52,7 @@ fn behind() -> (Driver, Sent) {
             sent = driver.hear(source, ToLearner::Fetched(lacking));
         }
     }
-    assert!(driver.learner.status().transfer.is_some(), "no source has slot 1");
+    assert!(driver.learner.status().transfer.is_some(), "no source has the next slot");
     (driver, sent)
 }
 
@@ -79,6 +87,26 @@ fn answer(giver: &mut Driver, fetch: &SnapshotFetch) -> Result<SnapshotChunk, No
 
 fn give(driver: &mut Driver, from: u16, chunk: SnapshotChunk) -> Sent {
     driver.hear(LearnerId(from), ToLearner::SnapshotChunk(chunk))
+}
+
+#[test]
+fn whoever_joins_pauses_between_chunks_and_whoever_had_a_state_does_not() {
+    for had in [0, 3] {
+        let (mut source, _) = giver(2);
+        let (mut driver, _) = behind_after(had, |tuning| {
+            tune(tuning);
+            tuning.join_bytes_per_s = 1_000;
+        });
+        let mut request = asked(&begin(&mut driver)).unwrap();
+        while request.0 != LearnerId(2) {
+            let none = NoSnapshot { slot: request.1.slot, applied: Slot(1) };
+            request = asked(&driver.hear(request.0, ToLearner::NoSnapshot(none))).unwrap();
+        }
+        let chunk = answer(&mut source, &request.1).unwrap();
+        let next = asked(&give(&mut driver, 2, chunk));
+        let pauses = driver.timers.contains_key(&Timer::Pace);
+        assert_eq!((next.is_some(), pauses), (had > 0, had == 0), "{had} slots before");
+    }
 }
 
 #[test]
