@@ -9,6 +9,7 @@ mod misdirected;
 mod reads;
 mod room;
 mod snapshots;
+mod tight;
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,6 @@
 //! Checkpoints from the role's side: when, what is reported as synced, and a full disk.
 
-use synod_store::{MemorySnapshot, Record, Stamp};
-
+use super::tight::Tight;
 use super::*;
 
 /// What the next subscription reports: next, synced, pinned.
@@ -99,55 +98,10 @@ fn a_checkpoint_is_written_the_quicker_the_further_the_log_is_ahead() {
     assert_eq!(rates, expected, "a block for each slot; four of them make another checkpoint due");
 }
 
-/// Takes two puts until a checkpoint of them is durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Narrow {
-    keys: MemoryStorage,
-    live: u64,
-    frozen: u64,
-}
-
-impl Storage for Narrow {
-    type Snapshot = MemorySnapshot;
-
-    fn get(&self, key: &[u8]) -> Option<Record> {
-        self.keys.get(key)
-    }
-
-    fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp {
-        self.live += 1;
-        self.keys.put(key, value, stamp)
-    }
-
-    fn delete(&mut self, key: &[u8]) -> bool {
-        self.keys.delete(key)
-    }
-
-    fn len(&self) -> u64 {
-        self.keys.len()
-    }
-
-    fn is_full(&self) -> bool {
-        self.live + self.frozen >= 2
-    }
-
-    fn snapshot(&self) -> MemorySnapshot {
-        self.keys.snapshot()
-    }
-
-    fn freeze(&mut self) {
-        self.frozen += std::mem::take(&mut self.live);
-    }
-
-    fn thaw(&mut self) {
-        self.frozen = 0;
-    }
-}
-
 #[test]
 fn i14_nothing_is_applied_to_a_full_storage_until_a_checkpoint_is_durable() {
     let config = Config::new(LearnerId(1), LIFE, &cluster());
-    let mut learner = Learner::new(config, Narrow::default());
+    let mut learner = Learner::new(config, Tight::<2>::default());
     let session = SessionId { slot: Slot(1), position: 0 };
     let opening = batch(&[Command::Open { nonce: 5 }]);
     let puts = (1..=4).map(|sequence| batch(&[put(session, sequence, b"k", b"v")]));

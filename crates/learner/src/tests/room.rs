@@ -1,66 +1,15 @@
 //! I14, I10: a peer's state for which the disk has no room.
 
-use std::cell::Cell;
-
 use bytes::Bytes;
-use synod_protocol::command::{Record, Stamp};
 use synod_protocol::message::{Fetch, SnapshotFetch};
 use synod_store::{MemorySnapshot, Snapshot as _};
 
+use super::tight::{HAS_ROOM, Tight};
 use super::*;
-
-thread_local! {
-    static HAS_ROOM: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Holds so many puts that aren't written down, which takes room.
-const MOST: u64 = 5;
-
-/// An engine on a disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Tight {
-    keys: MemoryStorage,
-    held: u64,
-}
-
-impl Storage for Tight {
-    type Snapshot = MemorySnapshot;
-
-    fn get(&self, key: &[u8]) -> Option<Record> {
-        self.keys.get(key)
-    }
-
-    fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp {
-        self.held += 1;
-        self.keys.put(key, value, stamp)
-    }
-
-    fn delete(&mut self, key: &[u8]) -> bool {
-        self.keys.delete(key)
-    }
-
-    fn len(&self) -> u64 {
-        self.keys.len()
-    }
-
-    fn is_full(&self) -> bool {
-        self.held >= MOST
-    }
-
-    fn relieve(&mut self) {
-        if HAS_ROOM.get() {
-            self.held = 0;
-        }
-    }
-
-    fn snapshot(&self) -> MemorySnapshot {
-        self.keys.snapshot()
-    }
-}
 
 /// Learner l1 on a full disk, which fetches a state of 40 keys from l2.
 struct World {
-    learner: Learner<Tight>,
+    learner: Learner<Tight<5>>,
     giver: Driver,
     transfer_ms: Option<u64>,
 }
@@ -77,7 +26,7 @@ impl World {
         let mut config = Config::new(LearnerId(1), LIFE, &cluster());
         tune(&mut config.tuning);
         config.tuning.join_bytes_per_s = 1 << 40;
-        let learner = Learner::new(config, Tight::default());
+        let learner = Learner::new(config, Tight::<5>::default());
         let mut world = World { learner, giver, transfer_ms: None };
         world.run(|learner, effects| {
             learner.on_link(LearnerId(2).into(), true, effects);
@@ -97,7 +46,7 @@ impl World {
         world
     }
 
-    fn run(&mut self, batch: impl FnOnce(&mut Learner<Tight>, &mut Out)) -> Sent {
+    fn run(&mut self, batch: impl FnOnce(&mut Learner<Tight<5>>, &mut Out)) -> Sent {
         let mut effects = Effects::default();
         batch(&mut self.learner, &mut effects);
         self.learner.end_of_batch(&mut effects);
@@ -142,7 +91,7 @@ impl World {
         HAS_ROOM.set(false);
         let mut world = World::new();
         assert!(world.learner.needs_storage());
-        world.learner.on_storage(Tight::default());
+        world.learner.on_storage(Tight::<5>::default());
         let sent = world.fire();
         assert!(world.give(sent) > 1);
         assert!(world.learner.status().full, "it says so");
@@ -192,7 +141,7 @@ fn i10_a_snapshot_that_was_dropped_while_there_was_no_room_is_fetched_anew() {
         let sent = world.fire();
         world.give(sent);
         if world.learner.needs_storage() {
-            world.learner.on_storage(Tight::default());
+            world.learner.on_storage(Tight::<5>::default());
         }
         if world.learner.status().transfer.is_none() {
             break;
