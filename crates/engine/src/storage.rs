@@ -170,7 +170,8 @@ impl fmt::Debug for DiskSnapshot {
 }
 
 impl Snapshot for DiskSnapshot {
-    type Difference = ();
+    type Mark = DiskSnapshot;
+    type Difference = DiskSnapshot;
 
     fn scan<V>(&self, after: Option<&[u8]>, mut visit: V)
     where
@@ -183,10 +184,16 @@ impl Snapshot for DiskSnapshot {
         }
     }
 
-    fn difference(&self, _older: &Self) {}
+    fn mark(&self) -> DiskSnapshot {
+        self.clone()
+    }
+
+    fn difference(&self, older: &Self) -> DiskSnapshot {
+        older.clone()
+    }
 
     /// Reads both snapshots as a whole: this engine writes its checkpoints by itself and needs no changes for them.
-    fn changes<V>(&self, (older, ()): (&Self, &()), after: Option<&[u8]>, mut visit: V)
+    fn changes<V>(&self, older: &DiskSnapshot, after: Option<&[u8]>, mut visit: V)
     where
         V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
     {

@@ -14,7 +14,7 @@ use synod_journal::Disk;
 use synod_planted::Bug;
 use synod_protocol::cluster::Limits;
 use synod_protocol::{ClusterId, LearnerId, Slot};
-use synod_store::{Changes, Cursor, Image, MemorySnapshot};
+use synod_store::{Changes, Cursor, Image, Mark, MemorySnapshot};
 
 use crate::checkpoint::{Head, Writer};
 pub use recovery::{Recovered, SetAside, Verified, verify};
@@ -121,8 +121,8 @@ pub struct Keeper<D: Disk> {
     options: Options,
     /// The files that make up the latest checkpoint: a whole one, then what changed.
     kept: Vec<Kept>,
-    /// The image of the latest checkpoint, while changes to it can be told.
-    latest: Option<Image<MemorySnapshot>>,
+    /// What is kept of the latest checkpoint's image, while changes to it can be told.
+    latest: Option<Mark<MemorySnapshot>>,
     /// The highest number that was ever given to a file here.
     number: u64,
     writing: Option<Writing<D::File>>,
@@ -218,7 +218,7 @@ impl<D: Disk> Keeper<D> {
         let bytes = writer.finish().map_err(KeeperError::io("sync a checkpoint"))?;
         self.name(Kept { head, bytes })?;
         let slot = image.applied();
-        self.latest = Some(image);
+        self.latest = Some(image.mark());
         Ok(Some(slot))
     }
 

@@ -141,6 +141,8 @@ bugs! {
     ReleasedTooMuch: "released-too-much", "The keeper lets batches go that hold votes above the floor.";
     ReadBackUnchecked: "read-back-unchecked", "A batch that is read back is believed without its checksum.";
     DeletesNotCheckpointed: "deletes-not-checkpointed", "A checkpoint of what has changed leaves out the keys that were deleted.";
+    OverwriteNotCheckpointed: "overwrite-not-checkpointed", "A checkpoint of what has changed leaves out the keys that were overwritten where they lie.";
+    DeadRecordMoved: "dead-record-moved", "What is moved out of a block of memory includes records that are in use no more.";
     CreatedOverwritten: "created-overwritten", "A put of a key that is there takes it for made anew.";
     ImageWithoutSessions: "image-without-sessions", "An image of the state leaves out the sessions and their kept replies.";
     ImageWithOlderChain: "image-with-older-chain", "An image names the applied slot with the hash chain that isn't the slot's.";

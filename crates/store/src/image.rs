@@ -140,22 +140,29 @@ impl<T: Snapshot> Image<T> {
         self.chunk_after(None, at, most_bytes)
     }
 
-    /// What has changed since `older`, an image of the same state machine.
-    pub fn changes_since(&self, older: &Image<T>) -> Changes<T> {
+    /// What is to be kept of it so that the changes of later ones can be told: all but the records of keys.
+    pub fn mark(&self) -> Mark<T> {
+        Mark { head: self.head, sessions: self.sessions.clone(), keys: self.keys.mark() }
+    }
+
+    /// What has changed since an older image of the same state machine, of which this is the mark.
+    pub fn changes_since(&self, older: &Mark<T>) -> Changes<T> {
         let difference = self.keys.difference(&older.keys);
-        Changes { newer: self.clone(), base: Older { image: older.clone(), difference } }
+        Changes {
+            newer: self.clone(),
+            base: Older { head: older.head, sessions: older.sessions.clone(), difference },
+        }
     }
 
     fn opening(&self, older: Option<&Older<T>>) -> Opening {
         let mut head = self.head;
         if synod_planted::is(Bug::ImageWithOlderChain) {
-            head.chain = older.map_or(0, |older| older.image.head.chain);
+            head.chain = older.map_or(0, |older| older.head.chain);
         }
         if synod_planted::is(Bug::ImageWithoutRevision) {
             head.revision = Revision::ZERO;
         }
-        let base =
-            older.map(|older| Base { applied: older.image.head.applied, chain: older.image.head.chain });
+        let base = older.map(|older| Base { applied: older.head.applied, chain: older.head.chain });
         Opening { limits: self.limits, head, base, sessions: self.sessions.len(), keys: self.keys.len() }
     }
 
@@ -195,7 +202,7 @@ impl<T: Snapshot> Image<T> {
         mut after: Option<SessionId>,
     ) -> ControlFlow<Place> {
         let none = Sessions::default();
-        let older = older.map_or(&none, |older| &older.image.sessions);
+        let older = older.map_or(&none, |older| &older.sessions);
         for (id, session) in self.sessions.changes(older, after) {
             let taken = match session {
                 Some(session) => writer.session(id, session),
@@ -234,9 +241,7 @@ impl<T: Snapshot> Image<T> {
             ControlFlow::Continue(())
         };
         match older {
-            Some(Older { image, difference }) => {
-                self.keys.changes((&image.keys, difference), first.as_deref(), visit);
-            }
+            Some(Older { difference, .. }) => self.keys.changes(difference, first.as_deref(), visit),
             None => self.keys.scan(first.as_deref(), |key, record| visit(key, Some(record))),
         }
         if any {
@@ -244,6 +249,14 @@ impl<T: Snapshot> Image<T> {
         }
         if full { ControlFlow::Break(Place::Keys(after)) } else { ControlFlow::Continue(after) }
     }
+}
+
+/// What is kept of an image that later ones are compared with.
+#[derive(Clone, Debug)]
+pub struct Mark<T: Snapshot> {
+    head: Head,
+    sessions: Sessions,
+    keys: T::Mark,
 }
 
 /// What has changed from one image to a newer one, in chunks like those of an image. A [`Builder`](crate::Builder) takes them on top of the
@@ -254,10 +267,11 @@ pub struct Changes<T: Snapshot> {
     base: Older<T>,
 }
 
-/// What changes are told since.
+/// What changes are told since: an older image, but for its keys.
 #[derive(Clone, Debug)]
 struct Older<T: Snapshot> {
-    image: Image<T>,
+    head: Head,
+    sessions: Sessions,
     difference: T::Difference,
 }
 

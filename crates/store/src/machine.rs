@@ -64,6 +64,7 @@ impl<S: Storage> StateMachine<S> {
     pub fn apply(&mut self, slot: Slot, value: &Value) -> Applied {
         let before = self.head.applied;
         assert!(slot == before.next(), "S7: slot {slot} can't be applied after slot {before}");
+        self.storage.expect(commands(value.bytes()).filter_map(|command| key_of(&command?)));
         let mut link = Link::begin(self.head.chain, slot, value.bytes());
         let mut applied = Applied::default();
         for (position, command) in (0..).zip(commands(value.bytes())) {
@@ -219,6 +220,15 @@ impl<S> StateMachine<S> {
     pub fn all_kept_replies(&self, session: SessionId) -> impl Iterator<Item = Reply> {
         let replies = self.sessions.get(session).into_iter().flat_map(|found| found.replies.iter());
         replies.map(move |(sequence, Kept { slot, outcome })| Reply { session, sequence, slot, outcome })
+    }
+}
+
+/// The key that a command works on.
+fn key_of<'a>(command: &Command<'a>) -> Option<&'a [u8]> {
+    let Command::Call(call) = command else { return None };
+    match call.operation {
+        Operation::Put { key, .. } | Operation::Delete { key } | Operation::Restore { key, .. } => Some(key),
+        Operation::RestoreEnd { .. } | Operation::KeepAlive | Operation::Close => None,
     }
 }
 

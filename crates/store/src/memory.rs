@@ -1,31 +1,55 @@
-//! The engine in memory: records in cells, found by the hash of their keys; the keys in order beside them.
+//! The engine in memory: records in blocks, cells that tell where each lies, found by the hash of their keys; the keys in order beside them.
 //!
-//! A put of a key that is there touches its cell alone. Cells and the order of keys are persistent structures, so a snapshot costs
-//! nothing: a part of them is changed in place while no snapshot holds it, and copied when one does. What differs between two snapshots
-//! is found by the addresses of their blocks, without a look at the records that are the same. The hashes are no part of a state: they are never
+//! A put of a key that is there touches its record and its cell alone. Cells, blocks and the order of keys are persistent structures, so a snapshot costs
+//! next to nothing: a part of them is changed in place while no snapshot holds it, and copied when one does. A cell has the number of the last write to it, so what
+//! was written since an older snapshot is found without a look at the records that weren't. The hashes are no part of a state: they are never
 //! iterated, and what their seed decides can't be seen but in the time that a search takes.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::hint::black_box;
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 
 use hashbrown::HashTable;
-use imbl::{OrdSet, Vector};
+use imbl::OrdSet;
+use imbl::ordset::DiffItem;
 use synod_planted::Bug;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::storage::{Record, RecordRef, Snapshot, Stamp, Storage};
 
-mod packed;
+mod arena;
+mod pages;
 mod place;
+mod record;
 
-use packed::Packed;
+use arena::{Arena, At, Shelf};
+use pages::Pages;
 use place::{Place, Sought};
+use record::Packed;
 
 /// Keys that are looked for side by side.
 const TOGETHER: usize = 16;
+/// Keys from which on it pays to look for those of a slot before it is applied: what fewer take is near anyway.
+const MANY_KEYS: usize = 1 << 16;
+/// Values from this length on are shared with readers instead of copied.
+const SHARED_BYTES: usize = 4 << 10;
+/// Bytes that may be held for nothing, besides half of what is in use.
+const SPARE_BYTES: u64 = 1 << 20;
+
+/// Where the record of a key lies, and how many writes there had been with its last one.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    at: At,
+    write: u64,
+}
+
+impl Default for Cell {
+    fn default() -> Self {
+        Cell { at: At::NOWHERE, write: 0 }
+    }
+}
 
 /// A key by its hash.
 #[derive(Clone, Copy)]
@@ -42,63 +66,101 @@ fn spread(hash: u32) -> u64 {
 /// A store in memory. Equal to another if it holds the same records.
 #[derive(Clone, Default)]
 pub struct MemoryStorage {
-    /// The records, each in the cell that its key got when it came.
-    cells: Vector<Option<Packed>>,
+    arena: Arena,
+    /// A key keeps the cell that it got when it came.
+    cells: Pages<Cell>,
     /// Cells whose keys are gone.
     free: Vec<u32>,
     entries: HashTable<Entry>,
     order: OrdSet<Place>,
+    /// Puts so far.
+    writes: u64,
     /// Of the hashes.
     seed: u64,
-    /// Where a record is put together; empty between calls.
-    scratch: Vec<u8>,
+    spare_bytes: u64,
 }
 
 impl MemoryStorage {
-    /// An empty store. Whoever knows `seed` can choose keys that are slow to find: where clients aren't trusted, draw it at random.
+    /// An empty store. Whoever knows `seed` can choose keys that are slow to find: where clients aren't trusted, draw it at random. A store by
+    /// `default` spares no memory for what isn't in use, and so moves records all the time.
     pub fn seeded(seed: u64) -> MemoryStorage {
-        MemoryStorage { seed, ..MemoryStorage::default() }
+        MemoryStorage { seed, spare_bytes: SPARE_BYTES, ..MemoryStorage::default() }
     }
 
     fn hash_of(&self, key: &[u8]) -> u32 {
         (xxh3_64_with_seed(key, self.seed) >> 32) as u32
     }
 
+    fn in_cell(&self, cell: u32) -> Packed<'_> {
+        self.arena.packed(self.cells.get(cell as usize).at)
+    }
+
     fn find(&self, key: &[u8], hash: u32) -> Option<u32> {
-        let is_it = |entry: &Entry| {
-            entry.hash == hash && record_in(&self.cells, entry.cell).is_some_and(|packed| packed.key() == key)
-        };
+        let is_it = |entry: &Entry| entry.hash == hash && self.in_cell(entry.cell).key() == key;
         self.entries.find(spread(hash), is_it).map(|entry| entry.cell)
     }
 
-    fn packed(&self, key: &[u8]) -> Option<&Packed> {
-        record_in(&self.cells, self.find(key, self.hash_of(key))?)
+    /// Where keys most likely lie, for another key may have the same hash: at most [`TOGETHER`], side by side, a step of all before the next step of
+    /// any. A search waits for memory at each of its steps, and these wait together.
+    fn likely(&self, keys: &[&[u8]]) -> ([u32; TOGETHER], [At; TOGETHER]) {
+        let mut hashes = [0; TOGETHER];
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hash_of(key);
+        }
+        let mut cells = [None; TOGETHER];
+        for (cell, hash) in cells.iter_mut().zip(hashes).take(keys.len()) {
+            let entry = self.entries.find(spread(hash), |entry| entry.hash == hash);
+            *cell = entry.map(|entry| entry.cell);
+        }
+        let places = cells.map(|cell| cell.map_or(At::NOWHERE, |cell| self.cells.get(cell as usize).at));
+        let there = places.iter().filter(|at| **at != At::NOWHERE);
+        black_box(there.fold(0, |sum, at| sum ^ self.arena.packed(*at).touch()));
+        (hashes, places)
     }
 
-    fn add(&mut self, key: &[u8], hash: u32, packed: Packed) {
-        let cell = match self.free.pop() {
-            Some(cell) => {
-                self.cells[cell as usize] = Some(packed);
-                cell
-            }
-            None => {
-                let cell =
-                    u32::try_from(self.cells.len()).expect("memory ends before there are 4 billion keys");
-                self.cells.push_back(Some(packed));
-                cell
-            }
-        };
+    fn add(&mut self, key: &[u8], hash: u32, record: RecordRef<'_>) {
+        let cell = self.free.pop().unwrap_or_else(|| {
+            u32::try_from(self.cells.push()).expect("memory ends before there are 4 billion keys")
+        });
+        let at = self.arena.add(cell, key, record);
+        *self.cells.get_mut(cell as usize) = Cell { at, write: self.writes };
         self.entries.insert_unique(spread(hash), Entry { hash, cell }, |entry| spread(entry.hash));
         self.order.insert(Place::new(key, cell));
     }
 
-    fn in_order(&self) -> impl Iterator<Item = &Packed> {
-        self.order.iter().filter_map(|place| record_in(&self.cells, place.cell))
+    /// Moves what is in use of a block that holds little of it, if much is held for nothing.
+    fn tidy(&mut self) {
+        let Some((number, block)) = self.arena.choose(self.spare_bytes) else { return };
+        let is_used = |(at, packed): &(At, Packed<'_>)| {
+            let now = self.cells.get(packed.cell() as usize).at;
+            now == *at || (now != At::NOWHERE && synod_planted::is(Bug::DeadRecordMoved))
+        };
+        // All cells are looked at before the first of them changes: they are far, and wait together.
+        let used: Vec<Packed<'_>> =
+            arena::records(number, &block).filter(is_used).map(|(_, packed)| packed).collect();
+        for packed in used {
+            let at = self.arena.add(packed.cell(), packed.key(), packed.record());
+            self.cells.get_mut(packed.cell() as usize).at = at;
+        }
+        drop(block);
+        self.arena.emptied(number);
     }
-}
 
-fn record_in(cells: &Vector<Option<Packed>>, cell: u32) -> Option<&Packed> {
-    cells.get(cell as usize)?.as_ref()
+    fn record(&self, at: At) -> Record {
+        let packed = self.arena.packed(at);
+        let (record, end) = (packed.record(), packed.length());
+        let is_shared = record.value.len() >= SHARED_BYTES;
+        let shared = is_shared.then(|| self.arena.shared(at, end - record.value.len()..end)).flatten();
+        let Stamp { created, modified, version } = record.stamp;
+        shared.map_or_else(|| record.to_record(), |value| Record { created, modified, version, value })
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = (&[u8], RecordRef<'_>)> {
+        self.order.iter().map(|place| {
+            let packed = self.in_cell(place.cell);
+            (packed.key(), packed.record())
+        })
+    }
 }
 
 impl PartialEq for MemoryStorage {
@@ -112,13 +174,14 @@ impl Eq for MemoryStorage {}
 impl Hash for MemoryStorage {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.order.len().hash(state);
-        self.in_order().for_each(|packed| packed.hash(state));
+        self.in_order().for_each(|entry| entry.hash(state));
     }
 }
 
 impl fmt::Debug for MemoryStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entry = |packed: &Packed| (packed.key().escape_ascii().to_string(), packed.record());
+        let entry =
+            |(key, record): (&[u8], RecordRef<'_>)| (key.escape_ascii().to_string(), record.to_record());
         f.debug_map().entries(self.in_order().map(entry)).finish()
     }
 }
@@ -127,45 +190,62 @@ impl Storage for MemoryStorage {
     type Snapshot = MemorySnapshot;
 
     fn get(&self, key: &[u8]) -> Option<Record> {
-        self.packed(key).map(Packed::record)
+        let cell = self.find(key, self.hash_of(key))?;
+        Some(self.record(self.cells.get(cell as usize).at))
     }
 
-    /// Side by side, a step of all before the next step of any: a search waits for memory at each of its steps, and these wait together.
     fn show(&self, keys: &[&[u8]], mut see: impl FnMut(usize, Option<RecordRef<'_>>)) {
         for (part, keys) in keys.chunks(TOGETHER).enumerate() {
-            let mut hashes = [0; TOGETHER];
-            for (hash, key) in hashes.iter_mut().zip(keys) {
-                *hash = self.hash_of(key);
-            }
-            let mut cells = [None; TOGETHER];
-            for (cell, hash) in cells.iter_mut().zip(hashes).take(keys.len()) {
-                let entry = self.entries.find(spread(hash), |entry| entry.hash == hash);
-                *cell = entry.map(|entry| entry.cell);
-            }
-            let likely = cells.map(|cell| record_in(&self.cells, cell?));
-            black_box(likely.iter().flatten().fold(0, |sum, packed| sum ^ packed.touch()));
-            for (number, (likely, key)) in likely.into_iter().zip(keys).enumerate() {
+            let (hashes, places) = self.likely(keys);
+            for (number, ((at, hash), key)) in places.into_iter().zip(hashes).zip(keys).enumerate() {
+                let likely = (at != At::NOWHERE).then(|| self.arena.packed(at));
                 let packed = match likely {
                     Some(packed) if packed.key() == *key => Some(packed),
                     // Another key with the same hash.
                     Some(_) if synod_planted::is(Bug::HashTakenForKey) => likely,
-                    Some(_) => self.packed(key),
+                    Some(_) => self.find(key, hash).map(|cell| self.in_cell(cell)),
                     None => None,
                 };
-                see(part * TOGETHER + number, packed.map(Packed::record_ref));
+                see(part * TOGETHER + number, packed.map(Packed::record));
             }
+        }
+    }
+
+    fn expect<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        if self.entries.len() < MANY_KEYS {
+            return;
+        }
+        let mut together = Vec::with_capacity(TOGETHER);
+        let mut keys = keys.peekable();
+        while keys.peek().is_some() {
+            together.extend(keys.by_ref().take(TOGETHER));
+            self.likely(&together);
+            together.clear();
         }
     }
 
     fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp {
         let hash = self.hash_of(key);
-        let found = self.find(key, hash).and_then(|cell| self.cells.get_mut(cell as usize)?.as_mut());
-        let stamp = stamp(found.as_deref().map(Packed::stamp));
-        let packed = Packed::new(key, RecordRef { stamp, value }, &mut self.scratch);
-        match found {
-            Some(before) => *before = packed,
-            None => self.add(key, hash, packed),
+        self.writes += 1;
+        let Some(cell) = self.find(key, hash) else {
+            let stamp = stamp(None);
+            self.add(key, hash, RecordRef { stamp, value });
+            self.tidy();
+            return stamp;
+        };
+        let at = self.cells.get(cell as usize).at;
+        let stamp = stamp(Some(self.arena.packed(at).stamp()));
+        let record = RecordRef { stamp, value };
+        let cell_now = self.cells.get_mut(cell as usize);
+        let is_rewritten = self.arena.rewrite(at, key, record);
+        if !is_rewritten {
+            cell_now.at = self.arena.add(cell, key, record);
+            self.arena.forget(at);
         }
+        if !(is_rewritten && synod_planted::is(Bug::OverwriteNotCheckpointed)) {
+            cell_now.write = self.writes;
+        }
+        self.tidy();
         stamp
     }
 
@@ -176,8 +256,10 @@ impl Storage for MemoryStorage {
             entry.remove();
         }
         self.order.remove(&Sought::new(key));
-        self.cells[cell as usize] = None;
+        let before = std::mem::take(self.cells.get_mut(cell as usize));
+        self.arena.forget(before.at);
         self.free.push(cell);
+        self.tidy();
         true
     }
 
@@ -186,24 +268,34 @@ impl Storage for MemoryStorage {
     }
 
     fn snapshot(&self) -> MemorySnapshot {
-        MemorySnapshot { cells: self.cells.clone(), order: self.order.clone() }
+        MemorySnapshot {
+            shelf: self.arena.shelf(),
+            cells: self.cells.clone(),
+            order: self.order.clone(),
+            writes: self.writes,
+        }
     }
 }
-
-/// Records that are looked up before the first of them is visited.
-const AHEAD: usize = 16;
 
 /// A [`MemoryStorage`] at one moment.
 #[derive(Clone)]
 pub struct MemorySnapshot {
-    cells: Vector<Option<Packed>>,
+    shelf: Shelf,
+    cells: Pages<Cell>,
     order: OrdSet<Place>,
+    writes: u64,
 }
 
 impl MemorySnapshot {
-    fn behind<'a>(&'a self, after: Option<&'a [u8]>) -> impl Iterator<Item = &'a Place> {
-        let first = after.map_or(Bound::Unbounded, |key| Bound::Excluded(Sought::new(key)));
-        self.order.range((first, Bound::Unbounded))
+    fn at(&self, place: &Place) -> At {
+        self.cells.get(place.cell as usize).at
+    }
+
+    /// The records of some places; they are far, and wait together.
+    fn fetch<'a>(&'a self, places: impl Iterator<Item = At>, into: &mut Vec<Packed<'a>>) {
+        into.clear();
+        into.extend(places.map(|at| self.shelf.packed(at)));
+        black_box(into.iter().fold(0, |sum, packed| sum ^ packed.touch()));
     }
 }
 
@@ -213,81 +305,96 @@ impl fmt::Debug for MemorySnapshot {
     }
 }
 
-/// The cells in which two snapshots differ, a bit for each.
-#[derive(Clone, Debug)]
-pub struct Differing(Vec<u64>);
+/// What is kept of a [`MemorySnapshot`]: its keys without their records.
+#[derive(Clone)]
+pub struct MemoryMark {
+    order: OrdSet<Place>,
+    writes: u64,
+}
 
-impl Differing {
-    fn has(&self, cell: u32) -> bool {
-        self.0.get(cell as usize / 64).is_some_and(|bits| bits >> (cell % 64) & 1 == 1)
+impl fmt::Debug for MemoryMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys", self.order.len())
     }
 }
 
+/// The keys in which a snapshot differs from an older one, in order.
+#[derive(Clone, Debug)]
+pub struct Differing(Arc<[Place]>);
+
 impl Snapshot for MemorySnapshot {
+    type Mark = MemoryMark;
     type Difference = Differing;
 
     fn scan<V>(&self, after: Option<&[u8]>, mut visit: V)
     where
         V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>,
     {
-        let mut places = self.behind(after);
-        let mut ahead = Vec::with_capacity(AHEAD);
+        let first = after.map_or(Bound::Unbounded, |key| Bound::Excluded(Sought::new(key)));
+        let mut places = self.order.range((first, Bound::Unbounded));
+        let mut together = Vec::with_capacity(TOGETHER);
         loop {
-            // Their blocks lie anywhere: looked up together, the processor waits for all of them at once.
-            ahead.extend(places.by_ref().take(AHEAD).filter_map(|place| record_in(&self.cells, place.cell)));
-            black_box(ahead.iter().fold(0, |all, packed| all ^ packed.first()));
-            if ahead.is_empty() {
+            let next = places.by_ref().take(TOGETHER);
+            self.fetch(next.map(|place| self.at(place)), &mut together);
+            if together.is_empty() {
                 return;
             }
-            for packed in ahead.drain(..) {
-                if visit(packed.key(), packed.record_ref()).is_break() {
+            for packed in &together {
+                if visit(packed.key(), packed.record()).is_break() {
                     return;
                 }
             }
         }
     }
 
-    fn difference(&self, older: &Self) -> Differing {
-        let mut differing = vec![0; self.cells.len().div_ceil(64)];
-        let mut older = older.cells.iter();
-        for (cell, new) in self.cells.iter().enumerate() {
-            let is_same = match (new, older.next()) {
-                (Some(new), Some(Some(old))) => new.is_same(old),
-                (None, None | Some(None)) => true,
-                (Some(_), None | Some(None)) | (None, Some(Some(_))) => false,
-            };
-            differing[cell / 64] |= u64::from(!is_same) << (cell % 64);
-        }
-        Differing(differing)
+    fn mark(&self) -> MemoryMark {
+        MemoryMark { order: self.order.clone(), writes: self.writes }
     }
 
-    fn changes<V>(&self, (older, differing): (&Self, &Differing), after: Option<&[u8]>, mut visit: V)
+    fn difference(&self, older: &MemoryMark) -> Differing {
+        let written = self.cells.iter().filter(|cell| cell.write > older.writes && cell.at != At::NOWHERE);
+        let mut written = written.map(|cell| cell.at);
+        let (mut differing, mut together) = (Vec::new(), Vec::with_capacity(TOGETHER));
+        loop {
+            self.fetch(written.by_ref().take(TOGETHER), &mut together);
+            if together.is_empty() {
+                break;
+            }
+            differing.extend(together.iter().map(|packed| Place::new(packed.key(), packed.cell())));
+        }
+        if !synod_planted::is(Bug::DeletesNotCheckpointed) {
+            let gone = older.order.diff(&self.order).filter_map(|item| match item {
+                DiffItem::Remove(place) => Some(place.gone()),
+                DiffItem::Add(_) => None,
+            });
+            differing.extend(gone);
+        }
+        differing.sort_unstable();
+        Differing(differing.into())
+    }
+
+    fn changes<V>(&self, Differing(differing): &Differing, after: Option<&[u8]>, mut visit: V)
     where
         V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
     {
-        let (mut newer_keys, mut older_keys) =
-            (self.behind(after).peekable(), older.behind(after).peekable());
-        loop {
-            let order = match (newer_keys.peek(), older_keys.peek()) {
-                (None, None) => return,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(new), Some(old)) => new.cmp(old),
-            };
-            let gone = if order.is_ge() { older_keys.next() } else { None };
-            let new = if order.is_le() { newer_keys.next() } else { None };
-            let flow = match (new, gone) {
-                // A key that went and came again is in a cell that held something else.
-                (Some(new), Some(_)) if !differing.has(new.cell) => continue,
-                (Some(new), _) => record_in(&self.cells, new.cell)
-                    .map_or(ControlFlow::Continue(()), |new| visit(new.key(), Some(new.record_ref()))),
-                (None, Some(_)) if synod_planted::is(Bug::DeletesNotCheckpointed) => continue,
-                (None, Some(gone)) => record_in(&older.cells, gone.cell)
-                    .map_or(ControlFlow::Continue(()), |gone| visit(gone.key(), None)),
-                (None, None) => return,
-            };
-            if flow.is_break() {
-                return;
+        let first =
+            after.map_or(0, |key| differing.partition_point(|place| Sought::new(key).is_behind(place)));
+        let mut together = Vec::with_capacity(TOGETHER);
+        for places in differing[first..].chunks(TOGETHER) {
+            let there = places.iter().filter(|place| !place.is_gone());
+            self.fetch(there.map(|place| self.at(place)), &mut together);
+            let mut records = together.iter();
+            for place in places {
+                let flow = if place.is_gone() {
+                    visit(&place.key(), None)
+                } else {
+                    records.next().map_or(ControlFlow::Continue(()), |packed| {
+                        visit(packed.key(), Some(packed.record()))
+                    })
+                };
+                if flow.is_break() {
+                    return;
+                }
             }
         }
     }

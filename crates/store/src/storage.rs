@@ -53,6 +53,9 @@ pub trait Storage {
         }
     }
 
+    /// These keys will be asked for or set next: an engine may look for them at once. Nothing to do for most.
+    fn expect<'a>(&self, _keys: impl Iterator<Item = &'a [u8]>) {}
+
     /// Sets `key`, with the stamp that `stamp` makes of the one it had; returns that.
     fn put(&mut self, key: &[u8], value: &[u8], stamp: impl FnOnce(Option<Stamp>) -> Stamp) -> Stamp;
 
@@ -93,6 +96,7 @@ pub trait Storage {
 pub struct Elsewhere(pub u64);
 
 impl Snapshot for Elsewhere {
+    type Mark = ();
     type Difference = ();
 
     fn scan<V>(&self, _after: Option<&[u8]>, _visit: V)
@@ -101,9 +105,11 @@ impl Snapshot for Elsewhere {
     {
     }
 
-    fn difference(&self, _older: &Self) {}
+    fn mark(&self) {}
 
-    fn changes<V>(&self, _older: (&Self, &()), _after: Option<&[u8]>, _visit: V)
+    fn difference(&self, _older: &()) {}
+
+    fn changes<V>(&self, _difference: &(), _after: Option<&[u8]>, _visit: V)
     where
         V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>,
     {
@@ -116,6 +122,8 @@ impl Snapshot for Elsewhere {
 
 /// The keys of a [`Storage`] at one moment.
 pub trait Snapshot: Clone + Send + 'static {
+    /// What is kept of a snapshot so that later ones can be compared with it.
+    type Mark: Clone + fmt::Debug + Send;
     /// What is found out once of two snapshots, so that their changes can be visited in parts.
     type Difference: Clone + fmt::Debug + Send;
 
@@ -124,12 +132,15 @@ pub trait Snapshot: Clone + Send + 'static {
     where
         V: FnMut(&[u8], RecordRef<'_>) -> ControlFlow<()>;
 
-    /// What [`Snapshot::changes`] needs to know of an older snapshot of the same storage.
-    fn difference(&self, older: &Self) -> Self::Difference;
+    /// What is to be kept of it, instead of all of it.
+    fn mark(&self) -> Self::Mark;
 
-    /// Visits, in the same order, keys that differ from those of an older snapshot of the same storage, which comes with its difference: with their
-    /// records, or without if they are gone. May visit keys that don't differ.
-    fn changes<V>(&self, older: (&Self, &Self::Difference), after: Option<&[u8]>, visit: V)
+    /// What [`Snapshot::changes`] needs to know of an older snapshot of the same storage.
+    fn difference(&self, older: &Self::Mark) -> Self::Difference;
+
+    /// Visits, in the same order, keys that differ from those of an older snapshot: with their records, or without if they are gone. May visit keys
+    /// that don't differ.
+    fn changes<V>(&self, difference: &Self::Difference, after: Option<&[u8]>, visit: V)
     where
         V: FnMut(&[u8], Option<RecordRef<'_>>) -> ControlFlow<()>;
 

@@ -115,6 +115,8 @@ fn elsewhere(bug: Bug) -> &'static str {
         | B::ImageDigestIgnored
         | B::ImageEndNotAwaited
         | B::DeletesNotCheckpointed
+        | B::OverwriteNotCheckpointed
+        | B::DeadRecordMoved
         | B::HashTakenForKey
         | B::FrozenOverlayForgotten
         | B::CheckpointNotWhole

@@ -32,6 +32,8 @@ fn i10_random_images_damage_and_restores_catch_bugs_of_images() {
         (Bug::ImageWithOlderChain, "I10: a state built of an image"),
         (Bug::ImageWithoutRevision, "I10: an image becomes a state"),
         (Bug::DeletesNotCheckpointed, "I10: changes become a state"),
+        (Bug::OverwriteNotCheckpointed, "I10: a state built of changes differs"),
+        (Bug::DeadRecordMoved, "I10: a state built of an image"),
     ];
     let random_logs = || (0..30).for_each(image::a_random_log);
     check("images of random logs", BUILT, random_logs, image::take_runs, &random);

@@ -155,7 +155,9 @@ pub(crate) fn a_random_log(seed: u64) {
                 assert!(chunks(&image, 300) == chunks(&then.image(), 300), "an image has changed");
                 let now = sides.disk.as_ref().unwrap().image();
                 let mut builder = Builder::on(then);
-                builder.take(&now.changes_since(&image).chunk(&Cursor::start(), u64::MAX).bytes).unwrap();
+                builder
+                    .take(&now.changes_since(&image.mark()).chunk(&Cursor::start(), u64::MAX).bytes)
+                    .unwrap();
                 assert_eq!(builder.finish().unwrap(), sides.memory);
             }
             _ => {}

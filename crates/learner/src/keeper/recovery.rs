@@ -96,7 +96,7 @@ pub(super) fn open<D: Disk>(mut disk: D, options: Options) -> Result<(Keeper<D>,
             disk.remove(&name_of(*obsolete)).map_err(KeeperError::io("remove an older checkpoint"))?;
         }
         let cluster = kept.last().map(|kept| kept.head.cluster);
-        let latest = cluster.map(|_| machine.image());
+        let latest = cluster.map(|_| machine.image().mark());
         let keeper = Keeper { disk, options, kept, latest, number, writing: None };
         return Ok((keeper, Recovered { machine, cluster, set_aside }));
     }

@@ -9,6 +9,8 @@ use equivalent::{Comparable, Equivalent};
 
 /// Bytes of a key that lie in the place itself.
 const BEGINNING_BYTES: usize = 16;
+/// Instead of the cell of a key that has none.
+const GONE: u32 = u32::MAX;
 
 /// The first bytes of a key, zeros behind a shorter one: of two keys that differ there, the lesser has the lesser.
 fn beginning(key: &[u8]) -> [u64; 2] {
@@ -52,6 +54,24 @@ impl Place {
         }
     }
 
+    /// The same key, which is in no cell any more.
+    pub(super) fn gone(&self) -> Place {
+        Place { cell: GONE, ..self.clone() }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.cell == GONE
+    }
+
+    /// The key.
+    pub(super) fn key(&self) -> Vec<u8> {
+        let [first, second] = self.beginning.map(u64::to_be_bytes);
+        let mut key = [first, second].concat();
+        key.truncate(self.within.into());
+        key.extend_from_slice(self.rest.as_deref().unwrap_or_default());
+        key
+    }
+
     fn parts(&self) -> ([u64; 2], usize, &[u8]) {
         (self.beginning, self.within.into(), self.rest.as_deref().unwrap_or_default())
     }
@@ -87,6 +107,11 @@ pub(super) struct Sought<'a> {
 impl<'a> Sought<'a> {
     pub(super) fn new(key: &'a [u8]) -> Sought<'a> {
         Sought { beginning: beginning(key), key }
+    }
+
+    /// Whether it comes behind that place, or is there.
+    pub(super) fn is_behind(&self, place: &Place) -> bool {
+        self.compare(place).is_ge()
     }
 }
 

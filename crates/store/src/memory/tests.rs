@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use synod_protocol::Revision;
 
-use super::packed::SHARED_BYTES;
 use super::*;
 
 type Keys = BTreeMap<Vec<u8>, (Stamp, Vec<u8>)>;
@@ -131,13 +130,18 @@ fn i10_a_random_storage_equals_a_map_and_its_snapshots_never_change() {
         for step in 0..4_000 {
             let key = random.below(600).to_string().into_bytes();
             if random.below(3) > 0 {
-                let value = step.to_string().into_bytes();
+                // A record keeps its length or doesn't, and fits into a block or doesn't.
+                let length = [4, 4, 4, 30, 31, 3_000][random.below(6) as usize];
+                let value = vec![step as u8; length];
                 put(&mut storage, &key, step, &value);
                 keys.insert(key, (stamp(step), value));
             } else {
                 assert_eq!(storage.delete(&key), keys.remove(&key).is_some());
             }
             assert_eq!(storage.len(), keys.len() as u64);
+            if random.below(50) == 0 {
+                check(&storage);
+            }
             if random.below(500) == 0 {
                 taken.push((storage.snapshot(), keys.clone()));
             }
@@ -154,6 +158,81 @@ fn i10_a_random_storage_equals_a_map_and_its_snapshots_never_change() {
     }
 }
 
+/// Every cell tells of its own key, and the arena counts what there is.
+fn check(storage: &MemoryStorage) {
+    let mut used_bytes = 0;
+    for place in &storage.order {
+        let packed = storage.in_cell(place.cell);
+        assert_eq!((packed.key(), packed.cell()), (place.key().as_slice(), place.cell));
+        used_bytes += packed.length() as u64;
+    }
+    storage.arena.check(used_bytes);
+}
+
+/// Bytes held, as a multiple of those in use.
+fn held(storage: &MemoryStorage) -> f64 {
+    let (used, held) = storage.arena.totals();
+    held as f64 / used as f64
+}
+
+#[test]
+fn what_is_held_for_nothing_stays_a_share_of_what_is_in_use() {
+    println!("seed 1");
+    let (mut storage, mut random) = (MemoryStorage::default(), Random(1));
+    let mut puts = |storage: &mut MemoryStorage, count: u64| {
+        for revision in 0..count {
+            let key = random.below(5_000).to_string().into_bytes();
+            put(storage, &key, revision, &vec![revision as u8; random.below(200) as usize]);
+            if revision % 5_000 == 0 {
+                check(storage);
+            }
+        }
+    };
+    puts(&mut storage, 50_000);
+    assert!(held(&storage) < 1.6, "{}", held(&storage));
+    let (snapshot, before) = (storage.snapshot(), scanned(&storage.snapshot(), None, usize::MAX));
+    puts(&mut storage, 50_000);
+    assert!(held(&storage) < 3.1, "while a snapshot shows all of it: {}", held(&storage));
+    assert!(scanned(&snapshot, None, usize::MAX) == before, "a snapshot changed");
+    drop(snapshot);
+    puts(&mut storage, 50_000);
+    assert!(held(&storage) < 1.6, "{}", held(&storage));
+    for key in 0..5_000 {
+        storage.delete(key.to_string().as_bytes());
+    }
+    check(&storage);
+    assert_eq!(storage.arena.totals().0, 0);
+}
+
+#[test]
+fn a_value_that_a_reader_has_never_changes() {
+    let mut storage = MemoryStorage::default();
+    let values: Vec<Vec<u8>> = (0..9).map(|byte| vec![byte; SHARED_BYTES]).collect();
+    let read: Vec<Record> = values
+        .iter()
+        .map(|value| {
+            put(&mut storage, b"k", 1, value);
+            storage.get(b"k").unwrap()
+        })
+        .collect();
+    assert!(read.iter().zip(&values).all(|(record, value)| record.value == *value));
+}
+
+#[test]
+fn keys_that_are_expected_are_found_as_before() {
+    let mut storage = MemoryStorage::default();
+    let keys: Vec<Vec<u8>> = (0..MANY_KEYS + 40).map(|key| key.to_string().into_bytes()).collect();
+    for key in &keys[..MANY_KEYS + 3] {
+        put(&mut storage, key, 1, key);
+    }
+    // Some are there and some aren't; not a whole number of groups.
+    let expected = &keys[MANY_KEYS - 30..];
+    storage.expect(expected.iter().map(Vec::as_slice));
+    storage.expect([].into_iter());
+    let found = expected.iter().filter(|key| storage.get(key).is_some_and(|record| record.value == **key));
+    assert_eq!(found.count(), 33);
+}
+
 fn as_map(snapshot: &MemorySnapshot) -> Keys {
     scanned(snapshot, None, usize::MAX).into_iter().map(|(key, stamp, value)| (key, (stamp, value))).collect()
 }
@@ -161,10 +240,10 @@ fn as_map(snapshot: &MemorySnapshot) -> Keys {
 /// Applies the changes, taken up again behind every tenth key.
 fn patch(keys: &mut Keys, newer: &MemorySnapshot, older: &MemorySnapshot) -> usize {
     let (mut seen, mut after) = (0, None::<Vec<u8>>);
-    let difference = newer.difference(older);
+    let difference = newer.difference(&older.mark());
     loop {
         let (before, mut last) = (seen, None);
-        newer.changes((older, &difference), after.as_deref(), |key, record| {
+        newer.changes(&difference, after.as_deref(), |key, record| {
             seen += 1;
             last = Some(key.to_vec());
             match record {

@@ -87,7 +87,7 @@ pub(crate) fn a_random_log(seed: u64) {
     assert!(copies.iter().all(|copy| *copy == machine), "I10: a state built of an image differs");
     for (at, (newer, state)) in taken.iter().enumerate() {
         for (older, before) in &taken[..=at] {
-            let changes = newer.changes_since(older);
+            let changes = newer.changes_since(&older.mark());
             let chunks = chunks(|at| changes.chunk(at, 1 + random.below(2_000)));
             let built = build(Some(before.clone()), &chunks).expect("I10: changes become a state");
             assert!(built == *state, "I10: a state built of changes differs");
@@ -143,7 +143,7 @@ pub(crate) fn every_disorder() {
         "an image of everything on top of a state: {refused}"
     );
     let (older, newer) = (state.image(), machine.image());
-    let changes = newer.changes_since(&older);
+    let changes = newer.changes_since(&older.mark());
     let changes = chunks(|at| changes.chunk(at, 300));
     assert_eq!(build(Some(state), &changes).unwrap(), machine);
     let refused = build(None, &changes).unwrap_err();
