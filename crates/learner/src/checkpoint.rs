@@ -23,8 +23,10 @@ const HEAD_BYTES: usize = 8 + 4 + 1 + 2 + 16 + 8 + 8 + 8;
 const FRAME_BYTES: usize = 4 + 8;
 const END: u32 = u32::MAX;
 const END_BYTES: usize = 16;
-/// Bytes after which the file is synced while it is written, so that no more than this waits for the disk at once.
-const SYNC_BYTES: u64 = 8 << 20;
+/// Whole blocks of so many bytes go to the disk at once and by themselves: what nobody reads needn't pass through the page cache.
+const PAGE_BYTES: usize = 4 << 10;
+/// Bytes that wait for more of them, at most.
+const WAITING_BYTES: usize = 64 << 10;
 /// Bytes of a chunk, at most: more than the largest record there may be.
 const MOST_CHUNK_BYTES: u32 = 1 << 30;
 
@@ -126,29 +128,33 @@ fn checksum(number: u64, offset: u64, bytes: &[u8]) -> u64 {
 pub(crate) struct Writer<F> {
     file: F,
     number: u64,
+    /// Where the next frame comes.
     offset: u64,
     chunks: u64,
-    /// Up to where it is synced.
-    synced: u64,
+    /// What comes last and is not in the file yet.
+    waiting: Vec<u8>,
 }
 
 impl<F: DiskFile> Writer<F> {
     /// Begins a file with its head.
-    pub(crate) fn begin(mut file: F, head: &Head) -> std::io::Result<Writer<F>> {
-        file.write_at(0, &mut [IoSlice::new(&head.bytes())])?;
-        Ok(Writer { file, number: head.number, offset: HEAD_BYTES as u64, chunks: 0, synced: 0 })
+    pub(crate) fn begin(file: F, head: &Head) -> Writer<F> {
+        let waiting = head.bytes().to_vec();
+        Writer { file, number: head.number, offset: HEAD_BYTES as u64, chunks: 0, waiting }
     }
 
     /// Writes the next chunk.
     pub(crate) fn chunk(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= MOST_CHUNK_BYTES);
         let length = length.expect("a chunk is bounded, or one record, which the limits bound");
-        self.frame(length, bytes)?;
+        self.frame(length, bytes);
         self.chunks += 1;
-        if self.offset - self.synced >= SYNC_BYTES {
-            self.file.sync()?;
-            self.synced = self.offset;
+        if self.waiting.len() < WAITING_BYTES {
+            return Ok(());
         }
+        let at = self.offset - self.waiting.len() as u64;
+        let rest = self.waiting.split_off(self.waiting.len() / PAGE_BYTES * PAGE_BYTES);
+        self.file.write_synced_at(at, &mut [IoSlice::new(&self.waiting)])?;
+        self.waiting = rest;
         Ok(())
     }
 
@@ -157,20 +163,20 @@ impl<F: DiskFile> Writer<F> {
         let mut end = [0; END_BYTES];
         end[..8].copy_from_slice(&self.chunks.to_le_bytes());
         end[8..].copy_from_slice(&self.offset.to_le_bytes());
-        self.frame(END, &end)?;
+        self.frame(END, &end);
+        let at = self.offset - self.waiting.len() as u64;
+        self.file.write_at(at, &mut [IoSlice::new(&self.waiting)])?;
         if !synod_planted::is(Bug::CheckpointNotSynced) {
             self.file.sync()?;
         }
         Ok(self.offset)
     }
 
-    fn frame(&mut self, length: u32, bytes: &[u8]) -> std::io::Result<()> {
-        let mut frame = [0; FRAME_BYTES];
-        frame[..4].copy_from_slice(&length.to_le_bytes());
-        frame[4..].copy_from_slice(&checksum(self.number, self.offset, bytes).to_le_bytes());
-        self.file.write_at(self.offset, &mut [IoSlice::new(&frame), IoSlice::new(bytes)])?;
+    fn frame(&mut self, length: u32, bytes: &[u8]) {
+        self.waiting.extend_from_slice(&length.to_le_bytes());
+        self.waiting.extend_from_slice(&checksum(self.number, self.offset, bytes).to_le_bytes());
+        self.waiting.extend_from_slice(bytes);
         self.offset += (FRAME_BYTES + bytes.len()) as u64;
-        Ok(())
     }
 }
 

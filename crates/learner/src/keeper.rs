@@ -171,9 +171,8 @@ impl<D: Disk> Keeper<D> {
         let on = on.filter(|latest| latest.head.cluster == cluster).map(|latest| latest.head.number);
         let changes = on.and(self.latest.as_ref()).map(|latest| image.changes_since(latest));
         let head = Head { learner: self.options.learner, cluster, number: self.number + 1, on };
-        let begun = create(&mut self.disk).and_then(|file| Writer::begin(file, &head));
-        let writer =
-            begun.map_err(KeeperError::io("begin a checkpoint")).inspect_err(|error| self.clear(error))?;
+        let file = create(&mut self.disk).map_err(KeeperError::io("begin a checkpoint"));
+        let writer = Writer::begin(file.inspect_err(|error| self.clear(error))?, &head);
         self.writing = Some(Writing { writer, head, image, changes, at: Cursor::start() });
         Ok(())
     }
