@@ -1,10 +1,12 @@
 //! The engine against a std map, its snapshots against copies.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use synod_protocol::Revision;
 
 use super::*;
+use crate::storage::Snapshot;
 
 type Keys = BTreeMap<Vec<u8>, (Stamp, Vec<u8>)>;
 
