@@ -19,6 +19,7 @@ use synod_protocol::Revision;
 use synod_store::{MemoryStorage, Stamp, Storage};
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::support::Random;
 use super::check;
 
 const BUILT: &str = "states built";
@@ -33,7 +34,6 @@ fn i10_random_images_damage_and_restores_catch_bugs_of_images() {
         (Bug::ImageWithoutRevision, "I10: an image becomes a state"),
         (Bug::DeletesNotCheckpointed, "I10: changes become a state"),
         (Bug::OverwriteNotCheckpointed, "I10: a state built of changes differs"),
-        (Bug::DeadRecordMoved, "I10: a state built of an image"),
     ];
     let random_logs = || (0..30).for_each(image::a_random_log);
     check("images of random logs", BUILT, random_logs, image::take_runs, &random);
@@ -61,6 +61,26 @@ fn keys_of_one_hash() {
     let mut found = Vec::new();
     storage.show(&[&absent, &there], |_, record| found.push(record.is_some()));
     assert_eq!(found, [false, true], "S10: a read is answered with what another key has");
+}
+
+/// Records of other lengths than before go elsewhere, and what is left of their blocks is moved.
+fn puts_of_many_lengths() {
+    let (mut storage, mut expected) = (MemoryStorage::default(), BTreeMap::new());
+    let (mut random, stamp) = (Random(1), Stamp { created: Revision(1), modified: Revision(1), version: 1 });
+    for byte in (0..=u8::MAX).cycle().take(20_000) {
+        let (key, value) = ([random.below(200) as u8], vec![byte; random.below(200) as usize]);
+        storage.put(&key, &value, |_| stamp);
+        expected.insert(key, value);
+    }
+    let is_right =
+        |(key, value): (&[u8; 1], &Vec<u8>)| storage.get(key).is_some_and(|found| found.value == *value);
+    assert!(expected.iter().all(is_right), "S7: a key has another value than it was given last");
+}
+
+#[test]
+fn s7_puts_of_many_lengths_catch_records_that_are_moved_wrongly() {
+    let bugs = [(Bug::DeadRecordMoved, "S7: a key has another value than it was given last")];
+    check("puts of many lengths", "storages", puts_of_many_lengths, || 1, &bugs);
 }
 
 #[test]

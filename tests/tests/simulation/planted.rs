@@ -61,8 +61,9 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::SnapshotsNotHeld
         | B::BackupsMixed
         | B::WritesDuringRestore
+        | B::DeadRecordMoved
         | B::HashTakenForKey => Some(
-            "the store's and the engine's trials, `tests/tests/planted/store.rs`: nobody here restores a backup, has the disk engine, or has keys of one hash",
+            "the store's and the engine's trials, `tests/tests/planted/store.rs`: nobody here restores a backup, has the disk engine, keys of one hash, or so much that memory is tidied",
         ),
         B::FloorOfRefusedAccept | B::RoomIgnored | B::RoomUnprepared => {
             Some("the roles' own tests: `tests/tests/planted/{roles,keeper}.rs` run those")
