@@ -136,7 +136,7 @@ fn store(c: &mut Criterion) {
     let mut group = c.benchmark_group("store");
     group.throughput(Throughput::Elements(BATCH));
     group.sample_size(50);
-    for keys in [std::env::var("KEYS").unwrap().parse::<u64>().unwrap()] {
+    for keys in [10_000, 4_000_000] {
         let mut machine = StateMachine::new(Limits::default(), MemoryStorage::seeded(1));
         let mut open = BatchBuilder::default();
         open.push(&Command::Open { nonce: 1 });
