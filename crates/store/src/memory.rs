@@ -30,8 +30,8 @@ pub use snapshot::{MemoryMark, MemorySnapshot};
 
 /// Keys that are looked for side by side.
 const TOGETHER: usize = 16;
-/// Keys from which on it pays to look for those of a slot before it is applied: what fewer take is near anyway.
-const MANY_KEYS: usize = 1 << 16;
+/// Keys from which on it pays to look for those of a slot before it is applied: what fewer take stays near, even on a processor that other processes share.
+const MANY_KEYS: usize = 1 << 10;
 /// Values from this length on are shared with readers instead of copied.
 const SHARED_BYTES: usize = 4 << 10;
 /// Bytes that may be held for nothing, besides half of what is in use.

@@ -55,7 +55,7 @@ fn hints_in_a_circle_do_not_hide_the_leader() {
 #[test]
 fn whoever_reaches_no_phase2_quorum_deposes_nobody() {
     // It shows in one of some hundreds.
-    let flexible = partial_partitions(2_000..2_400, 3).filter(|plan| plan.cluster.quorums.count() == 5).map(
+    let flexible = partial_partitions(2_400..2_800, 3).filter(|plan| plan.cluster.quorums.count() == 5).map(
         |mut plan| {
             let acceptors: Vec<_> = plan.cluster.quorums.acceptors().collect();
             plan.cluster.quorums = QuorumSystem::flexible(acceptors, 2, 4).unwrap();
