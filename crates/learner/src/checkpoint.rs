@@ -257,3 +257,28 @@ fn read<F: DiskFile>(file: &F, size: u64, offset: u64, bytes: &mut [u8]) -> Resu
     }
     file.read_at(offset, bytes).map_err(|error| Flaw::Unreadable(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use synod_journal::Disk;
+    use synod_journal::memory::MemoryDisk;
+
+    use super::*;
+
+    #[test]
+    fn i12_chunks_of_any_size_are_read_back_also_those_that_went_out_in_whole_pages() {
+        let mut disk = MemoryDisk::new();
+        let head = Head { learner: LearnerId(1), cluster: ClusterId(2), number: 3, on: None };
+        let mut writer = Writer::begin(disk.create("file").unwrap(), &head);
+        let lengths = [0, 1, PAGE_BYTES, WAITING_BYTES - 1, WAITING_BYTES, 3 * WAITING_BYTES + 5, 7];
+        let chunks: Vec<Vec<u8>> = (1..).zip(lengths).map(|(byte, length)| vec![byte; length]).collect();
+        chunks.iter().for_each(|chunk| writer.chunk(chunk).unwrap());
+        let bytes = writer.finish().unwrap();
+        let mut reader = Reader::open(disk.open("file").unwrap()).unwrap();
+        assert_eq!((reader.head(), reader.size()), (&head, bytes));
+        for chunk in &chunks {
+            assert!(reader.chunk().unwrap().is_some_and(|found| found == *chunk));
+        }
+        assert_eq!(reader.chunk(), Ok(None));
+    }
+}
