@@ -1,6 +1,6 @@
 //! The learner that the session is attached to and reads from; left for another when it is gone or brings nothing.
 //!
-//! Whether a learner is behind, cut off or paused looks the same from here: something is waited for and nothing comes. Replies
+//! Whether a learner is behind, cut off or paused looks the same from here: something is waited for and nothing comes, or it is always busy. Replies
 //! are taken from any learner (they are equal), so leaving one costs an Attach and never an answer.
 
 use std::time::Duration;

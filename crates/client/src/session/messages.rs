@@ -188,8 +188,8 @@ impl<T> Session<T> {
         match reply.outcome {
             ReadOutcome::Busy { retry_ms } => {
                 let retry = Duration::from_millis(retry_ms);
+                // No answer: whoever is busy for as long as patience lasts is left, as if it were silent.
                 self.reads.busy(reply.id, retry, now, &mut self.random);
-                self.home.praise(now);
             }
             ReadOutcome::Value(value) => {
                 let Some(read) = self.reads.end(reply.id) else { return ignore_stale_read_reply(from) };

@@ -225,6 +225,24 @@ fn a_busy_learner_is_asked_again_later() {
 }
 
 #[test]
+fn a_learner_that_is_always_busy_is_left() {
+    let mut bench = Bench::open();
+    bench.put(1, "a");
+    bench.get(2);
+    bench.step();
+    let behind = bench.home();
+    // Asked again and again, it never has the answer, nor the put's reply: perhaps it fetches a state for long.
+    for _ in 0..20 {
+        let busy = ReadReply { id: 1, slot: Slot(9), outcome: ReadOutcome::Busy { retry_ms: 20 } };
+        bench.tell(behind, ToClient::ReadReplies([busy].into_iter().collect()));
+        bench.pass(ms(20));
+    }
+    assert_ne!(bench.home(), behind);
+    let pending = Attach::Session { session: SESSION, pending: vec![2] };
+    assert_eq!(bench.attachments().last(), Some(&(bench.home(), pending)));
+}
+
+#[test]
 fn an_idle_client_dials_nobody() {
     let mut bench = Bench::open();
     for (node, _) in cluster().nodes() {
