@@ -2,8 +2,9 @@
 //!
 //! Appends then overwrite blocks that exist, so that their fdatasync writes no metadata. The file has the one name
 //! `spare` until it becomes a segment, and a spare's content never matters: one left by an earlier process is written
-//! with zeros again. A segment that was dropped is taken as it is, since its old bytes never pass a checksum. The name
-//! of a spare is never synced by itself: losing it in a crash loses nothing.
+//! with zeros again. A segment that was dropped is taken as it is, since its old bytes never pass a checksum. A file that
+//! takes the name from another has it synced: of two changes of names a crash may keep the later one alone, and the other
+//! file would be the segment.
 
 use std::io::{self, ErrorKind, IoSlice};
 
@@ -47,7 +48,7 @@ impl<F: DiskFile> Spare<F> {
         disk: &mut D,
         spare: &mut Spare<F>,
     ) -> Result<(), Error> {
-        disk.rename(RESERVE, SPARE).map_err(|source| Error::io("rename", RESERVE, source))?;
+        take_name(disk, RESERVE)?;
         *spare = Spare { name: SPARE, ..std::mem::replace(self, Spare::reserve()) };
         Ok(())
     }
@@ -61,9 +62,16 @@ impl<F: DiskFile> Spare<F> {
         self.recycled
     }
 
-    /// Takes over a file that has just been renamed to [`SPARE`], all of it written before.
-    pub(crate) fn adopt(&mut self, file: F, bytes: u64) {
+    /// Makes the spare of a segment's file, all of it written before.
+    pub(crate) fn adopt<D: Disk<File = F>>(
+        &mut self,
+        disk: &mut D,
+        segment: &str,
+        (file, bytes): (F, u64),
+    ) -> Result<(), Error> {
+        take_name(disk, segment)?;
         *self = Spare { name: SPARE, file: Some(file), ready_bytes: bytes, recycled: true };
+        Ok(())
     }
 
     /// Writes and syncs up to `step_bytes` more; returns whether `target_bytes` are ready.
@@ -112,6 +120,15 @@ impl<F: DiskFile> Spare<F> {
         }
         Ok(file)
     }
+}
+
+/// Renames a file to [`SPARE`], durably.
+fn take_name<D: Disk>(disk: &mut D, from: &str) -> Result<(), Error> {
+    disk.rename(from, SPARE).map_err(|source| Error::io("rename", from, source))?;
+    if synod_planted::is(Bug::SpareNameNotSynced) {
+        return Ok(());
+    }
+    disk.sync_directory().map_err(|source| Error::io("sync the directory of", SPARE, source))
 }
 
 fn write_zeros<F: DiskFile>(file: &mut F, from: u64, end: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@
 
 use synod_planted::Bug;
 
-use crate::format::{SPARE, segment_name};
+use crate::format::segment_name;
 use crate::older::Older;
 use crate::spare::Spare;
 use crate::{Disk, DiskFile, Error, Options, Preparation};
@@ -94,8 +94,7 @@ impl<F: DiskFile> Stock<F> {
         let file = disk.open(name).map_err(failed("open"))?;
         let size = file.size().map_err(failed("read the size of"))?;
         if size == options.segment_bytes || synod_planted::is(Bug::ShortSegmentRecycled) {
-            disk.rename(name, SPARE).map_err(failed("rename"))?;
-            self.spare.adopt(file, options.segment_bytes);
+            self.spare.adopt(disk, name, (file, options.segment_bytes))?;
         } else {
             disk.remove(name).map_err(failed("remove"))?;
         }

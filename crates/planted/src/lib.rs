@@ -114,6 +114,7 @@ bugs! {
     TornTailNotCut: "torn-tail-not-cut", "Recovery keeps valid records of a torn, unsealed batch.";
     TailNotRewritten: "tail-not-rewritten", "Recovery believes what it reads of the unsealed tail without making it durable again.";
     DirectoryNotSynced: "directory-not-synced", "A new segment's name isn't made durable.";
+    SpareNameNotSynced: "spare-name-not-synced", "A file takes the spare's name from another and becomes a segment before that name is durable.";
     NamesNotSyncedAtStart: "names-not-synced-at-start", "Recovery appends to a segment whose name its predecessor hadn't made durable.";
     HeadNotSynced: "head-not-synced", "A new segment gets its name before its head is synced.";
     HeadSealsTooMuch: "head-seals-too-much", "A new segment's head calls the batch synced that comes next.";

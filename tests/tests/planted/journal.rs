@@ -51,6 +51,12 @@ const RECYCLING: Duty = Duty {
     catches: &[(Bug::SegmentDroppedEarly, "is missing")],
 };
 
+const TWICE: Duty = Duty {
+    name: "power loss at every operation of two lives",
+    trial: || power_loss::every_power_loss_twice(&small(), power_loss::BULK),
+    catches: &[(Bug::SpareNameNotSynced, "the file holds segment")],
+};
+
 const KILLS: Duty = Duty {
     name: "kills at every operation",
     trial: || power_loss::every_kill(&small(), power_loss::SCRIPT),
@@ -142,6 +148,7 @@ const READ_BACK: Duty = Duty {
 const DUTIES: &[Duty] = &[
     POWER_LOSS,
     RECYCLING,
+    TWICE,
     KILLS,
     FAILURES,
     FAILURES_AT_A_RESTART,
@@ -160,6 +167,7 @@ const DUTIES: &[Duty] = &[
 fn power_loss_catches_its_bugs() {
     POWER_LOSS.check();
     RECYCLING.check();
+    TWICE.check();
 }
 
 #[test]

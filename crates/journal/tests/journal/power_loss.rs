@@ -3,7 +3,9 @@
 use synod_journal::memory::MemoryDisk;
 
 use crate::trials::oracle::{Oracle, open, options};
-use crate::trials::power_loss::{RECYCLING, SCRIPT, every_kill, every_power_loss};
+use crate::trials::power_loss::{
+    BULK, RECYCLING, SCRIPT, every_kill, every_power_loss, every_power_loss_twice,
+};
 
 #[test]
 fn power_loss_at_every_operation() {
@@ -18,6 +20,12 @@ fn power_loss_at_every_operation_with_large_blocks() {
 #[test]
 fn power_loss_at_every_operation_while_segments_are_recycled() {
     every_power_loss(&options(1024, 64), RECYCLING);
+}
+
+#[test]
+fn power_loss_at_every_operation_of_two_lives() {
+    every_power_loss_twice(&options(1024, 64), BULK);
+    every_power_loss_twice(&options(1024, 64), SCRIPT);
 }
 
 #[test]

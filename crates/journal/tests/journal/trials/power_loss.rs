@@ -49,6 +49,20 @@ pub(crate) const RECYCLING: &[Step] = &[
     Seal,
 ];
 
+/// Segments are dropped in bulk, and wait to be used again.
+pub(crate) const BULK: &[Step] = &[
+    Commit(1, 700),
+    Commit(1, 700),
+    Commit(1, 700),
+    Commit(1, 700),
+    KeepLast(1),
+    Commit(1, 700),
+    Prepare,
+    Commit(1, 700),
+    Prepare,
+    Commit(1, 40),
+];
+
 /// Which pieces in flight survive: everything when they are few, otherwise none, all, prefixes, single ones, and
 /// chance.
 fn survivals(disk: &MemoryDisk, chance: &mut Chance, most: usize) -> Vec<Vec<bool>> {
@@ -77,10 +91,57 @@ fn crashed(disk: &MemoryDisk, survivors: &[bool]) -> MemoryDisk {
 /// Runs the script and cuts the power at operation `after`; `None` when it ends before.
 fn cut_power(options: &Options, script: &[Step], after: u64) -> Option<(MemoryDisk, Oracle)> {
     let disk = MemoryDisk::new();
-    let mut oracle = Oracle::default();
     disk.plant(after, Fault::PowerLoss);
-    let done = open(&disk, options).and_then(|(_, mut journal)| oracle.run(&mut journal, script, 1));
-    done.is_err().then_some((disk, oracle))
+    let (oracle, done) = run(&disk, options, script, (&Oracle::default(), 1));
+    (!done).then_some((disk, oracle))
+}
+
+/// Runs the script as this life of the journal; whether it came to its end.
+fn run(
+    disk: &MemoryDisk,
+    options: &Options,
+    script: &[Step],
+    (before, life): (&Oracle, u64),
+) -> (Oracle, bool) {
+    let mut oracle = before.clone();
+    let done = open(disk, options).and_then(|(found, mut journal)| {
+        oracle.adopt(&found);
+        oracle.run(&mut journal, script, life)
+    });
+    (oracle, done.is_ok())
+}
+
+/// I16: after a power loss at every operation of a script that keeps all that was in flight, or none of it, another at every operation of the
+/// next life: what the one left to the other, files that are half something else among it, confuses nobody.
+pub(crate) fn every_power_loss_twice(options: &Options, script: &[Step]) {
+    let mut chance = Chance(9);
+    let mut states = 0;
+    let firsts = (0..).map_while(|after| Some((after, cut_power(options, script, after)?)));
+    for (first, (disk, oracle)) in firsts {
+        for kept in [false, true] {
+            let left = disk.after_power_loss(|| kept);
+            for second in 0.. {
+                let disk = left.copy();
+                disk.plant(second, Fault::PowerLoss);
+                let (oracle, done) = run(&disk, options, script, (&oracle, 2));
+                if done {
+                    break;
+                }
+                for survivors in survivals(&disk, &mut chance, 1) {
+                    let context = format!(
+                        "power lost at {first}, all kept: {kept}, and at {second}, kept {survivors:?}"
+                    );
+                    let again = crashed(&disk, &survivors);
+                    let (found, _) =
+                        read(&again, options).unwrap_or_else(|error| panic!("{context}: {error}"));
+                    oracle.check(&found, &context);
+                    states += 1;
+                }
+            }
+        }
+    }
+    println!("{states} states after two losses of power");
+    assert!(states > 2_000, "{states} states");
 }
 
 /// S2, I16: power loss at every operation of a script, and at every operation of each recovery from it.
