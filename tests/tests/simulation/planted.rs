@@ -84,6 +84,7 @@ fn elsewhere(bug: Bug) -> Option<&'static str> {
         | B::SealSkipped
         | B::ShortSegmentAccepted
         | B::ShortSegmentRecycled
+        | B::SpareNameNotSynced
         | B::UnreadableTakenForEmpty => {
             Some("the journal's trials: it takes one damage among many thousands")
         }
