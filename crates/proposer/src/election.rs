@@ -88,9 +88,8 @@ impl Proposer {
         let known = self.incarnations.clone();
         let known = counted.map_or(known.clone(), |replacement| replacement.seat(ballot, known));
         self.phase = Phase::Preparing(Preparing::new(ballot, known));
-        for timer in [Timer::Probe, Timer::Stand, Timer::Heartbeat, Timer::Heal, Timer::Check] {
-            effects.cancel_timer(timer);
-        }
+        let set = [Timer::Probe, Timer::Stand, Timer::Heartbeat, Timer::Heal, Timer::Check, Timer::Thrifty];
+        set.into_iter().for_each(|timer| effects.cancel_timer(timer));
         effects.set_timer(Timer::PrepareTimeout, Delay::exactly(self.config.tuning.election_timeout_ms));
         self.ask_for_promises(effects);
     }

@@ -1,13 +1,14 @@
 //! Past Phase 1: one ballot's leadership, from its inheritance to the end.
 //!
-//! Ties the pipeline, the healing and the learners' stream together: Accept to all acceptors, Chosen to all subscribed learners, each
-//! once a batch. Watches itself: without a Phase-2 quorum that answers, or without learners, it says that it should step
+//! Ties the pipeline, the healing and the learners' stream together: Accept to the acceptors (to whom at once, [`crate::thrifty`] tells), Chosen to
+//! all subscribed learners, each once a batch. Watches itself: without a Phase-2 quorum that answers, or without learners, it says that it should step
 //! down. Upholds S6 (only votes of this ballot count) through [`crate::pipeline`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use synod_planted::Bug;
 use synod_protocol::message::{Accept, Accepted, Chosen, Fetch, ToAcceptor, ToLearner};
+use synod_protocol::role::Delay;
 use synod_protocol::tuning::Tuning;
 use synod_protocol::value::Entry;
 use synod_protocol::{AcceptorId, Ballot, DiskAt, Incarnations, QuorumSystem, Slot};
@@ -19,7 +20,8 @@ use crate::phase::Found;
 use crate::pipeline::Pipeline;
 use crate::readmission::{Readmitting, Replacement};
 use crate::subscribers::Subscribers;
-use crate::{Out, ignore_stale};
+use crate::thrifty::{Deferred, Thrifty};
+use crate::{Out, Timer, ignore_stale};
 
 /// Checks without a learner after which a leader steps down.
 const LONELY_CHECKS: u64 = 5;
@@ -33,6 +35,10 @@ pub struct Leading {
     pub pipeline: Pipeline,
     /// Acceptors that are behind.
     pub healing: Healing,
+    /// Which acceptors are sent new slots at once, and what the others are still to be sent.
+    thrifty: Thrifty,
+    /// Whether the timer is set that sends it to them.
+    is_timer_set: bool,
     /// The readmission that this ballot was begun for.
     pub readmitting: Option<Readmitting>,
     /// Which disks count, and how far they had come, as Phase 1 found: votes of older ones don't count (S12).
@@ -45,7 +51,7 @@ pub struct Leading {
     heard_before: BTreeSet<AcceptorId>,
     /// Checks in a row without a learner.
     lonely: u64,
-    /// The chosen prefix that the latest message to all acceptors stated.
+    /// The chosen prefix that all acceptors have been told.
     stated: Slot,
     /// The last slot streamed to the learners.
     streamed: Slot,
@@ -70,7 +76,13 @@ pub enum Unfit {
 
 impl Leading {
     /// The leadership of `ballot`, with what its Phase 1 found.
-    pub fn new(ballot: Ballot, found: Found, replacement: Option<Replacement>) -> Leading {
+    pub fn new(
+        ballot: Ballot,
+        found: Found,
+        replacement: Option<Replacement>,
+        quorums: &QuorumSystem,
+        tuning: &Tuning,
+    ) -> Leading {
         let (chosen, floor) = (found.inheritance.chosen, found.inheritance.floor);
         assert!(floor <= chosen.next(), "S11: floor {floor}, but chosen up to {chosen}");
         let known = found.incarnations.clone();
@@ -80,6 +92,8 @@ impl Leading {
             readmitting: replacement.map(|replacement| Readmitting::new(ballot, replacement, &found)),
             pipeline: Pipeline::new(found.inheritance),
             healing: Healing::default(),
+            thrifty: Thrifty::new(quorums, tuning),
+            is_timer_set: false,
             known: incarnations.clone(),
             incarnations,
             heard: BTreeSet::new(),
@@ -133,6 +147,9 @@ impl Leading {
             false => self.full.remove(&from),
         };
         self.pipeline.count_votes(from, accepted);
+        if let Some(range) = accepted.slots.last() {
+            self.thrifty.note_vote(from, range.last);
+        }
         self.told_floor = self.told_floor.max(accepted.floor);
         self.set_floor(self.floor);
         let (by_all, by_quorum) = (self.healing.held_by_all(quorums), self.healing.held_by_quorum(quorums));
@@ -176,14 +193,60 @@ impl Leading {
     ) {
         let fresh = if self.has_room(quorums) { self.pipeline.fill(quorums, tuning) } else { Vec::new() };
         if !fresh.is_empty() {
-            self.state_to_all(&fresh, quorums, effects);
+            self.send_new(&fresh, tuning, effects);
         }
         self.stream(subscribers, effects);
     }
 
+    fn send_new(&mut self, fresh: &[Entry], tuning: &Tuning, effects: &mut Out) {
+        let chosen = self.pipeline.chosen();
+        for acceptor in self.thrifty.ask(fresh, chosen) {
+            self.send_accept(acceptor, fresh.to_vec(), effects);
+        }
+        if !self.thrifty.is_behind() {
+            self.stated = chosen;
+        } else if self.thrifty.is_full(tuning) {
+            self.send_deferred(effects);
+        } else if !self.is_timer_set {
+            effects.set_timer(Timer::Thrifty, Delay::exactly(tuning.thrifty_ms));
+            self.is_timer_set = true;
+        }
+    }
+
+    /// Sends the spares what they weren't sent with the others.
+    fn send_deferred(&mut self, effects: &mut Out) {
+        let Deferred { spares, entries, told } = self.thrifty.take();
+        if entries.is_empty() {
+            return;
+        }
+        self.stated = self.stated.max(told);
+        for spare in spares {
+            self.send_accept(spare, entries.clone(), effects);
+        }
+    }
+
+    /// `thrifty_ms` have passed since something was kept back from the spares.
+    pub fn on_thrifty(&mut self, effects: &mut Out) {
+        self.is_timer_set = false;
+        self.thrifty.next_round();
+        self.send_deferred(effects);
+    }
+
+    /// The connection to an acceptor has come up, or closed: what it was sent or asked may be lost, and a spare takes its place.
+    pub fn on_link(&mut self, acceptor: AcceptorId, up: bool, effects: &mut Out) {
+        self.thrifty.note_link(acceptor, up);
+        if !up {
+            self.healing.forget_link(acceptor);
+            self.send_deferred(effects);
+        }
+    }
+
     /// Tells acceptors and learners that this ballot's leader is alive, and how far the chosen prefix is.
     pub fn heartbeat(&mut self, subscribers: &Subscribers, quorums: &QuorumSystem, effects: &mut Out) {
-        self.state_to_all(&[], quorums, effects);
+        self.stated = self.pipeline.chosen();
+        for acceptor in quorums.acceptors() {
+            self.send_accept(acceptor, Vec::new(), effects);
+        }
         let rows = self.known.with_positions();
         if !rows.is_empty() && !synod_planted::is(Bug::PositionsNotTold) {
             for acceptor in quorums.acceptors() {
@@ -194,13 +257,6 @@ impl Leading {
             let withheld_bytes = subscribers.withheld_bytes(learner);
             let chosen = self.chosen_from(self.pipeline.chosen().next(), 0);
             effects.send(learner, ToLearner::Chosen(Chosen { withheld_bytes, ..chosen }));
-        }
-    }
-
-    fn state_to_all(&mut self, entries: &[Entry], quorums: &QuorumSystem, effects: &mut Out) {
-        self.stated = self.pipeline.chosen();
-        for acceptor in quorums.acceptors() {
-            self.send_accept(acceptor, entries.to_vec(), effects);
         }
     }
 

@@ -16,6 +16,7 @@ pub mod readmission;
 mod requests;
 pub mod safe_value;
 pub mod subscribers;
+pub mod thrifty;
 
 use std::collections::BTreeSet;
 
@@ -80,6 +81,8 @@ pub enum Timer {
     Heal,
     /// Leading: see whether a quorum and a learner are still there.
     Check,
+    /// Leading: send the spare acceptors what a quorum was sent before.
+    Thrifty,
 }
 
 pub(crate) type Out = Effects<Never, Timer>;
@@ -159,7 +162,8 @@ impl Proposer {
     }
 
     fn lead(&mut self, ballot: Ballot, found: Found, effects: &mut Out) {
-        let leading = Box::new(Leading::new(ballot, found, self.replacement));
+        let Config { quorums, tuning, .. } = &self.config;
+        let leading = Box::new(Leading::new(ballot, found, self.replacement, quorums, tuning));
         leading.announce();
         if let Some(readmitting) = &leading.readmitting {
             readmitting.ask(&self.config.quorums, effects);
@@ -185,9 +189,15 @@ impl Proposer {
     fn step_down(&mut self, effects: &mut Out) {
         let old = std::mem::replace(&mut self.phase, Phase::Probing(Probing::after(self.probes)));
         self.replacement = None;
-        for timer in [Timer::Resend, Timer::PrepareTimeout, Timer::Heartbeat, Timer::Heal, Timer::Check] {
-            effects.cancel_timer(timer);
-        }
+        let set = [
+            Timer::Resend,
+            Timer::PrepareTimeout,
+            Timer::Heartbeat,
+            Timer::Heal,
+            Timer::Check,
+            Timer::Thrifty,
+        ];
+        set.into_iter().for_each(|timer| effects.cancel_timer(timer));
         if let Phase::Leading(mut leading) = old {
             self.leader_alive = self.highest_ballot > leading.ballot;
             let reason = NotTaken::NotLeader { leader: self.leader() };
@@ -338,6 +348,11 @@ impl Role for Proposer {
             Timer::Heartbeat => self.heartbeat(effects),
             Timer::Heal => self.on_heal(effects),
             Timer::Check => self.on_check(effects),
+            Timer::Thrifty => {
+                if let Phase::Leading(leading) = &mut self.phase {
+                    leading.on_thrifty(effects);
+                }
+            }
         }
     }
 
@@ -347,18 +362,17 @@ impl Role for Proposer {
                 self.subscribers.remove(learner);
                 self.reports.unpin(learner);
             }
-            (NodeId::Acceptor(acceptor), true) => {
-                if let Phase::Preparing(preparing) = &self.phase
-                    && let Some(after) = preparing.wanted(acceptor)
-                {
-                    effects.send(acceptor, ToAcceptor::Prepare { ballot: preparing.ballot, after });
+            (NodeId::Acceptor(acceptor), up) => match &mut self.phase {
+                Phase::Probing(_) => {}
+                Phase::Preparing(preparing) => {
+                    if let Some(after) = preparing.wanted(acceptor).filter(|_| up) {
+                        effects.send(acceptor, ToAcceptor::Prepare { ballot: preparing.ballot, after });
+                    }
                 }
-            }
-            (NodeId::Acceptor(acceptor), false) => {
-                if let Phase::Leading(leading) = &mut self.phase {
-                    leading.healing.forget_link(acceptor);
+                Phase::Leading(leading) => {
+                    leading.on_link(acceptor, up, effects);
                 }
-            }
+            },
             (NodeId::Learner(_), true) | (NodeId::Proposer(_) | NodeId::Client(_), _) => {}
         }
     }

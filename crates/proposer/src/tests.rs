@@ -10,6 +10,7 @@ use super::*;
 mod leading;
 mod positions;
 mod readmission;
+mod thrifty;
 mod truncation;
 
 const DISK: DiskId = DiskId(1);
@@ -21,7 +22,7 @@ fn acceptor(id: u16) -> NodeId {
 }
 
 fn tuning() -> Tuning {
-    Tuning { window_slots: 2, batch_commands: 4, ..Tuning::default() }
+    Tuning { window_slots: 2, batch_commands: 4, thrifty_ms: 0, ..Tuning::default() }
 }
 
 fn proposer_with(tuning: Tuning, acceptors: u16) -> World {
@@ -69,8 +70,9 @@ impl World {
         self.step(|proposer, effects| proposer.on_timer(timer, effects))
     }
 
-    /// Subscribes a learner, and lets a quorum of three call the leader silent until Phase 1 begins.
+    /// Subscribes a learner, and lets a quorum call the leader silent until Phase 1 begins.
     fn preparing(mut self, promised: Ballot) -> (World, Ballot) {
+        let quorum = self.proposer.config.quorums.phase1() as u16;
         self.message(
             L1,
             ToProposer::Subscribe(Subscribe {
@@ -81,7 +83,7 @@ impl World {
             }),
         );
         self.timer(Timer::Probe);
-        for id in [1, 2] {
+        for id in 1..=quorum {
             let probe = self.proposer.probes;
             self.message(acceptor(id), ToProposer::ProbeReply { probe, promised, silent: true });
         }
@@ -89,7 +91,7 @@ impl World {
         self.timer(Timer::Stand);
         let probe = self.proposer.probes;
         let mut sent = Sent::new();
-        for id in [1, 2] {
+        for id in 1..=quorum {
             sent.extend(self.message(acceptor(id), ToProposer::ProbeReply { probe, promised, silent: true }));
         }
         let ballot = sent.iter().find_map(|(_, message)| match message {

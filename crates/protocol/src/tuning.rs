@@ -28,7 +28,7 @@ macro_rules! tuning {
             /// The keys whose number is below the least that works, with the number and that least.
             pub fn too_small(&self) -> Vec<(&'static str, u64, u64)> {
                 let mut found = Vec::new();
-                $(if self.$name < $least { found.push((stringify!($name), self.$name, $least)); })+
+                $(if !($least..).contains(&self.$name) { found.push((stringify!($name), self.$name, $least)); })+
                 found
             }
         }
@@ -46,6 +46,8 @@ tuning! {
     probe_ms = 50, 1;
     /// Milliseconds after which what was not answered is sent again (Prepare, Accept, QuorumRead, Fetch).
     resend_ms = 100, 1;
+    /// Milliseconds after which new slots also go to the acceptors beyond the Phase-2 quorum that is asked at once; 0: all are asked at once.
+    thrifty_ms = 10, 0;
     /// Milliseconds between two rounds of healing of acceptors that missed slots.
     heal_ms = 20, 1;
     /// Bytes of values that heal one acceptor in one round.

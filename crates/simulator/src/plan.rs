@@ -242,6 +242,7 @@ fn draw_tuning(random: &mut Random) -> Tuning {
         session_ttl_ms: if random.happens(300) { random.between(300, 2_000) } else { usual.session_ttl_ms },
         election_timeout_ms: random.between(150, 400),
         seal_ms: random.between(20, 200),
+        thrifty_ms: if random.happens(200) { 0 } else { random.magnitude(1, 100) },
         // A few values: most are read back from the journal.
         acceptor_cache_bytes: 2_000,
         ..usual

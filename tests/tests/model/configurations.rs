@@ -1,10 +1,10 @@
 //! The bounded worlds, each about one danger.
 
 use synod_learner::Timer::{CatchUp, Settle};
-use synod_proposer::Timer::{Heal, Heartbeat, Resend};
+use synod_proposer::Timer::{Heal, Heartbeat, Resend, Thrifty};
 use synod_protocol::tuning::Tuning;
 
-use crate::world::{ANY, Config, Replaced, Start};
+use crate::world::{ANY, Config, Replaced, Start, usual};
 
 /// Everything that makes states fewer, for worlds in which it is right.
 pub(crate) fn reduced() -> Config {
@@ -35,7 +35,7 @@ pub(crate) fn disk() -> Config {
 
 /// Promises in chunks of one vote, after p1 has led.
 pub(crate) fn chunks() -> Config {
-    let tuning = Tuning { chunk_bytes: 1, ..Tuning::default() };
+    let tuning = Tuning { chunk_bytes: 1, ..usual() };
     Config { start: Start::Led, ballots: &[2, 1], slots: 2, offers: 2, tuning, ..reduced() }
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn healing() -> Config {
         heal_ms: 20,
         resend_ms: 20,
         election_timeout_ms: 20,
-        ..Tuning::default()
+        ..usual()
     };
     let timers = &[(1, Heartbeat, ANY), (2, Heartbeat, ANY), (2, Heal, 4)];
     Config { start: Start::Led, ballots: &[1, 1], timers, symmetry: false, tuning, ..reduced() }
@@ -72,6 +72,13 @@ pub(crate) fn healing() -> Config {
 
 pub(crate) fn resending() -> Config {
     Config { timers: &[(1, Resend, 2), (2, Resend, 2)], ..reduced() }
+}
+
+/// A leader asks two of the three acceptors at once, the spare later, and puts it into the place of one that doesn't keep up; then another leads.
+pub(crate) fn thrifty() -> Config {
+    let tuning = Tuning { thrifty_ms: 10, ..Config::small().tuning };
+    let timers = &[(1, Thrifty, ANY)];
+    Config { slots: 3, offers: 3, ballots: &[1, 1], timers, symmetry: false, tuning, ..reduced() }
 }
 
 /// Heartbeats state chosen prefixes, and acceptors hold them.

@@ -161,9 +161,13 @@ impl ProposerCell {
             self.stood += 1;
         }
         let again = timer == Timer::Resend && !sends.is_empty();
+        let spared = timer == Timer::Thrifty && !sends.is_empty();
         let mut outcome = self.outcome(sends);
         if again {
             outcome.witness(Witness::SentAgain);
+        }
+        if spared {
+            outcome.witness(Witness::SparesAsked);
         }
         if prepares_again {
             outcome.witness(Witness::PreparedAgain);
@@ -294,7 +298,13 @@ impl ProposerCell {
         let mut effects = Out::default();
         self.role.on_message(CLIENT.into(), propose, &mut effects).expect("clients propose");
         let sends = self.take(effects);
-        Some(self.outcome(sends))
+        let tail = AcceptorId(config.acceptors).into();
+        let promoted = sends.len() < usize::from(config.acceptors) && sends.iter().any(|(to, _)| *to == tail);
+        let mut outcome = self.outcome(sends);
+        if promoted {
+            outcome.witness(Witness::SpareAskedAtOnce);
+        }
+        Some(outcome)
     }
 
     /// The process dies and starts again; nothing if it did so often enough.

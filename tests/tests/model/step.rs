@@ -141,6 +141,8 @@ pub(crate) enum Witness {
     SlotHealed,
     ValueFetched,
     SentAgain,
+    SparesAsked,
+    SpareAskedAtOnce,
     PreparedAgain,
     LearnerCaughtUp,
     ReadAnswered,

@@ -91,6 +91,12 @@ pub(crate) enum Start {
     Overruled,
 }
 
+/// All acceptors are asked at once, in all worlds but one: what a leader keeps back for a while is what the network delivers late, which is explored
+/// anyway.
+pub(crate) fn usual() -> Tuning {
+    Tuning { thrifty_ms: 0, ..Tuning::default() }
+}
+
 impl Config {
     /// Two proposers and three acceptors, majorities, two ballots, one slot; no faults but the network's and crashes.
     pub(crate) fn small() -> Config {
@@ -113,7 +119,7 @@ impl Config {
             configured: 1,
             reads: 0,
             learner_restarts: 0,
-            tuning: Tuning { batch_commands: 1 << 10, ..Tuning::default() },
+            tuning: Tuning { batch_commands: 1 << 10, ..usual() },
             symmetry: false,
             lazy: false,
             forget: false,

@@ -81,6 +81,16 @@ fn s6_slots_sent_again() {
 }
 
 #[test]
+fn s6_spares_asked_later() {
+    check(
+        "thrifty",
+        worlds::thrifty(),
+        4_096_460,
+        &[Chosen, ChosenAfterLeaderChange, SparesAsked, SpareAskedAtOnce],
+    );
+}
+
+#[test]
 fn s6_held_prefixes_stated_by_heartbeats() {
     let needed = [Chosen, NoopChosen, ChosenAfterLeaderChange, HeldPrefixAdvanced];
     check("holding", worlds::holding(), 267_597, &needed);

@@ -94,7 +94,8 @@ impl World {
     /// All start from what is on their disks.
     fn start(life: u64, disks: impl IntoIterator<Item = (AcceptorId, Records)>) -> World {
         let quorums = QuorumSystem::majority([A1, A2, A3]).unwrap();
-        let (learners, tuning) = ([L1].into(), Tuning { window_slots: 1, ..Tuning::default() });
+        let (learners, tuning) =
+            ([L1].into(), Tuning { window_slots: 1, thrifty_ms: 0, ..Tuning::default() });
         let config = synod_proposer::Config { id: P1, life, quorums, learners, tuning };
         let acceptors =
             disks.into_iter().map(|(id, records)| (id, (acceptor(id, &records), records))).collect();
