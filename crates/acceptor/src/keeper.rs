@@ -46,6 +46,8 @@ pub enum KeeperError {
 const UNNEEDED_SEGMENTS: u64 = 2;
 /// While the disk is full, it is asked for space once in so many turns.
 const FULL_TURNS: u32 = 16;
+/// Once it has space again, so many turns prepare the next segment, however small a step is: nothing is voted on until then.
+const TURNS_BACK: u64 = 16;
 
 /// The journal of one acceptor, as what its effects are released through.
 pub struct Keeper<D: Disk> {
@@ -209,12 +211,18 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// On a full disk: lets go of segments that nobody needs, and takes a step's worth of what space there is; whether there was any.
+    /// On a full disk: lets go of segments that nobody needs, and takes a part of what space there is; whether there was any.
     fn make_room(&mut self) -> Result<bool, KeeperError> {
         if self.journal.droppable() > 0 && self.move_on()? {
             return Ok(true);
         }
-        self.step()
+        let enough = self.journal.prepared_bytes() + self.options.segment_bytes / TURNS_BACK;
+        loop {
+            let more = self.step()?;
+            if !more || self.journal.prepared_bytes() >= enough {
+                return Ok(more);
+            }
+        }
     }
 
     /// A new segment, whose head calls unneeded what was released; false if there is no space for it.

@@ -50,7 +50,12 @@ fn accept(
 
 impl World {
     fn open(disk: &MemoryDisk, cache_bytes: u64) -> World {
-        let options = Options { segment_bytes: SEGMENT_BYTES, block_bytes: 64, prepare_step_bytes: 2 << 10 };
+        World::with_steps(disk, cache_bytes, 2 << 10)
+    }
+
+    /// Prepares so many bytes of a segment at once.
+    fn with_steps(disk: &MemoryDisk, cache_bytes: u64, prepare_step_bytes: u64) -> World {
+        let options = Options { segment_bytes: SEGMENT_BYTES, block_bytes: 64, prepare_step_bytes };
         let config = Config {
             id: AcceptorId(1),
             acceptors: [AcceptorId(1)].into(),
@@ -201,6 +206,23 @@ fn s2_a_full_disk_refuses_votes_cleanly_and_takes_them_again_when_there_is_space
     assert!(heartbeats < 200 && !world.is_full(), "it asks for space now and then");
     let voted = world.accepted(accept(2, last - 1, 1, last + 1..=last + 1, 500));
     assert!(!voted.slots.is_empty() && !voted.full);
+}
+
+/// How much a step prepares decides how long clients wait for one, not for how long an acceptor votes on nothing.
+#[test]
+fn a_disk_that_has_space_again_is_voted_on_after_as_many_turns_with_the_smallest_steps() {
+    for prepare_step_bytes in [64, 2 << 10, SEGMENT_BYTES] {
+        let formed = World::formed(0);
+        let mut world = World::with_steps(&formed.disk.copy(), 0, prepare_step_bytes);
+        world.disk.limit(Some(3 * SEGMENT_BYTES + 5_000));
+        let mut last = world.fill(1, 1);
+        while !world.accepted(accept(1, last, 1, last + 1..=last + 1, 500)).full {
+            last = world.fill(last + 1, 1);
+        }
+        world.disk.limit(None);
+        let heartbeats = (0..200).take_while(|_| world.accepted(accept(1, last - 1, 1, [], 0)).full).count();
+        assert!(heartbeats <= 40, "steps of {prepare_step_bytes} bytes: full for {heartbeats} turns");
+    }
 }
 
 /// More at once than is left of the segment in use, before the next one was found to have no space: the vote isn't cast, and nothing ends.
