@@ -106,8 +106,8 @@ impl<D: Disk> Keeper<D> {
         Ok((keeper, durable))
     }
 
-    /// Under load: prepares a step of the next segment for each half step that was written, so that it is ready in time. On a full
-    /// disk: makes what room it can, and asks for more now and then.
+    /// Under load: prepares a step of the next segment for each half step that was written, so that it is ready in time, however much is written at
+    /// once. On a full disk: makes what room it can, and asks for more now and then.
     ///
     /// # Errors
     /// The journal's; the process must end.
@@ -118,9 +118,11 @@ impl<D: Disk> Keeper<D> {
                 // Once there is some space, each turn asks for more.
                 self.full_turns = if self.make_room()? { FULL_TURNS } else { 0 };
             }
-        } else if self.since_step_bytes * 2 >= self.options.prepare_step_bytes {
-            self.since_step_bytes = 0;
-            self.step()?;
+        }
+        let half_step_bytes = self.options.prepare_step_bytes.div_ceil(2);
+        while !self.full && self.since_step_bytes >= half_step_bytes {
+            let more = self.step()?;
+            self.since_step_bytes = if more { self.since_step_bytes - half_step_bytes } else { 0 };
         }
         Ok(())
     }

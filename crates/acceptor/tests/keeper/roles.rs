@@ -208,6 +208,25 @@ fn s2_a_full_disk_refuses_votes_cleanly_and_takes_them_again_when_there_is_space
     assert!(!voted.slots.is_empty() && !voted.full);
 }
 
+/// A vote that doesn't fit yet is asked for again after a whole resend round, in which nothing is chosen.
+#[test]
+fn the_next_segment_is_ready_in_time_however_much_is_written_at_once() {
+    for prepare_step_bytes in [64, 2 << 10, SEGMENT_BYTES] {
+        for bytes in [500, 2_000, 4_000] {
+            let formed = World::formed(0);
+            let mut world = World::with_steps(&formed.disk.copy(), 0, prepare_step_bytes);
+            for slot in 1..=100 {
+                let voted = world.accepted(accept(1, slot - 1, 1, slot..=slot, bytes));
+                assert_eq!(
+                    voted.slots.len(),
+                    1,
+                    "slot {slot} of {bytes} bytes, steps of {prepare_step_bytes}"
+                );
+            }
+        }
+    }
+}
+
 /// How much a step prepares decides how long clients wait for one, not for how long an acceptor votes on nothing.
 #[test]
 fn a_disk_that_has_space_again_is_voted_on_after_as_many_turns_with_the_smallest_steps() {
