@@ -93,9 +93,9 @@ impl Thrifty {
         !self.deferred.is_empty()
     }
 
-    /// Whether they lack as much as one message should hold.
+    /// Whether they lack as much as may be under way.
     pub fn is_full(&self, tuning: &Tuning) -> bool {
-        self.deferred_bytes >= tuning.batch_bytes
+        self.deferred_bytes >= tuning.window_bytes
     }
 
     /// An acceptor has voted on a slot.

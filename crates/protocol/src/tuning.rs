@@ -54,12 +54,13 @@ tuning! {
     heal_bytes = 1 << 20, 1;
     /// Slots a leader keeps in flight.
     window_slots = 16, 1;
-    /// Bytes of values a leader keeps in flight.
-    window_bytes = 8 << 20, 1;
+    /// Bytes of values a leader keeps in flight, and back from the acceptors that it doesn't ask at once. More only makes what is under way wait in
+    /// line, unless round trips are long: it should hold what the slowest disk or link takes in one of them.
+    window_bytes = 2 << 20, 1;
     /// Commands in one batch, at most.
     batch_commands = 256, 1;
     /// Bytes in one batch, at most (a larger single proposal still goes alone).
-    batch_bytes = 1 << 20, 1;
+    batch_bytes = 64 << 10, 1;
     /// Bytes of commands that wait at the leader; beyond it, or what it gives slots to in two of resend_ms, clients are told Busy.
     queue_bytes = 64 << 20, 1;
     /// Bytes of chosen values a leader keeps for acceptors and learners that are behind; beyond it clients are told Busy.
