@@ -14,6 +14,7 @@ mod links;
 mod messages;
 mod random;
 mod reads;
+mod reply_time;
 mod retry;
 mod sending;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use leader::Leader;
 use links::Links;
 use random::Random;
 use reads::Reads;
+use reply_time::ReplyTime;
 
 /// Delay before a session is asked for again when the cluster holds too many.
 const TOO_MANY_RETRY: Duration = Duration::from_millis(500);
@@ -103,6 +105,7 @@ pub struct Session<T> {
     limits: Limits,
     /// When a reply last ended a call.
     replied: Option<Duration>,
+    reply_time: ReplyTime,
     /// When the session was last known to be open.
     open_at: Duration,
     /// When the session is to be renewed; brought forward after a call has ended as unknown.
@@ -145,6 +148,7 @@ impl<T> Session<T> {
             next_nonce: drawn.nonce,
             limits: cluster.limits,
             replied: None,
+            reply_time: ReplyTime::default(),
             open_at: Duration::ZERO,
             renew_at: Duration::ZERO,
             renew_every: Duration::from_millis(cluster.tuning.session_ttl_ms) / 3,

@@ -65,6 +65,8 @@ pub(crate) struct Call<T> {
     pub(crate) sequence: Option<u64>,
     /// Messages that carry it and weren't refused.
     pub(crate) unresolved: u32,
+    /// When the first of them was sent.
+    pub(crate) sent: Duration,
     /// The tag of the latest message that carries it.
     pub(crate) flight: u64,
     /// How often it was sent in vain: no answer, no refusal.
@@ -106,8 +108,16 @@ impl<T> Calls<T> {
 
     pub(crate) fn begin(&mut self, work: Work<T>, deadline: Duration) {
         let id = self.first + self.calls.len() as u64;
-        let call =
-            Call { work, deadline, sequence: None, unresolved: 0, flight: 0, attempts: 0, busy: false };
+        let call = Call {
+            work,
+            deadline,
+            sequence: None,
+            unresolved: 0,
+            sent: Duration::ZERO,
+            flight: 0,
+            attempts: 0,
+            busy: false,
+        };
         self.calls.push_back(Some(call));
         self.fresh.push_back(id);
         // Nearly always the last.

@@ -153,6 +153,7 @@ impl<T> Session<T> {
             return ignore_misfit(reply);
         }
         let Some(call) = self.calls.end(id) else { return };
+        self.reply_time.note(now.saturating_sub(call.sent));
         match call.work {
             Work::Write(ticket, _) => self.end(ticket, Ok(Answer { value: what, slot: reply.slot })),
             Work::Close(ticket) => {

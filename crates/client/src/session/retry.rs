@@ -7,7 +7,7 @@ use synod_protocol::NodeId;
 use super::flights::Flight;
 use super::{Life, Session};
 
-/// First delay before an unanswered call is sent again.
+/// First delay before an unanswered call is sent again, at least; more while replies take long.
 const RESEND: Duration = Duration::from_millis(100);
 /// The delay doubles up to this.
 const RESEND_MOST: Duration = Duration::from_secs(1);
@@ -15,7 +15,8 @@ const RESEND_MOST: Duration = Duration::from_secs(1);
 impl<T> Session<T> {
     /// The delay after so many attempts in vain.
     pub(super) fn resend_delay(&mut self, attempts: u32) -> Duration {
-        self.random.around(RESEND.saturating_mul(1 << attempts.min(16)).min(RESEND_MOST))
+        let first = RESEND.max(self.reply_time.patience());
+        self.random.around(first.saturating_mul(1 << attempts.min(16)).min(RESEND_MOST))
     }
 
     /// Sends again what was not answered in time.

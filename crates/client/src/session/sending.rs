@@ -62,6 +62,9 @@ impl<T> Session<T> {
                 batch.push(&command);
             }
             if let Some(call) = self.calls.get_mut(id) {
+                if call.unresolved == 0 {
+                    call.sent = now;
+                }
                 call.unresolved += 1;
                 call.flight = self.tag + 1;
                 attempts = attempts.max(call.attempts);

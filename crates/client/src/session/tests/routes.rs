@@ -159,6 +159,28 @@ fn while_others_are_answered_a_slow_call_is_not_sent_again() {
     assert_eq!(again, 0);
 }
 
+/// A queue of what was asked for twice grows by itself: once replies are known to take longer than the usual delay, nothing is sent again before they
+/// may have come, and as soon as ever when they are quick again.
+#[test]
+fn while_replies_take_long_nothing_is_sent_again_earlier() {
+    let mut bench = Bench::open();
+    let mut sequence = 1;
+    let mut sent_within = |bench: &mut Bench, time| {
+        sequence += 1;
+        bench.put(100, "a");
+        bench.pass(time);
+        let sent = bench.proposals().iter().filter(|(.., told)| told[0].0 == sequence).count();
+        bench.reply(sequence, PUT);
+        sent
+    };
+    assert_eq!(sent_within(&mut bench, ms(160)), 2);
+    let again = (0..40).filter(|_| sent_within(&mut bench, ms(160)) > 1).count();
+    assert!(again < 10, "{again} of 40 were sent again");
+    assert_eq!((0..10).map(|_| sent_within(&mut bench, ms(160))).max(), Some(1));
+    (0..40).for_each(|_| assert_eq!(sent_within(&mut bench, ms(1)), 1));
+    assert_eq!(sent_within(&mut bench, ms(130)), 2, "not later than ever");
+}
+
 #[test]
 fn an_unreachable_leader_is_reached_through_the_learner() {
     let mut bench = Bench::open();
