@@ -7,6 +7,7 @@
 //! Absent on purpose: sockets, clocks, tasks (the `driver` module has them), and any belief about time on other machines.
 
 mod calls;
+mod congestion;
 mod flights;
 mod home;
 mod leader;
@@ -32,6 +33,7 @@ use synod_protocol::{Cluster, NodeId, Slot};
 use crate::outcome::{Answer, CallError, Ended, Failure, What};
 pub use calls::Write;
 use calls::{Calls, Work};
+use congestion::Congestion;
 use flights::Flights;
 use home::Home;
 use leader::Leader;
@@ -98,6 +100,7 @@ pub struct Session<T> {
     links: Links,
     leader: Leader,
     home: Home,
+    congestion: Congestion,
     random: Random,
     /// The tag of the latest proposal.
     tag: u64,
@@ -143,6 +146,7 @@ impl<T> Session<T> {
                 cluster.learners.keys().chain(cluster.observers.keys()).copied().collect(),
                 start,
             ),
+            congestion: Congestion::new(),
             random,
             tag: 0,
             next_nonce: drawn.nonce,
@@ -217,7 +221,7 @@ impl<T> Session<T> {
 
     /// Does whatever is due; to be called after a batch of events, and at [`Session::next_wake`].
     pub fn step(&mut self, now: Duration) {
-        self.leader.forget_busy(now);
+        self.congestion.forget(now);
         self.expire(now);
         self.close_when_idle(now);
         self.renew(now);
@@ -290,7 +294,7 @@ impl<T> Session<T> {
     /// they take. A whole window for a time in which nobody leads, less while the cluster says that it has too much to do.
     fn most_unsent(&self) -> u64 {
         let window = self.limits.session_window;
-        if self.leader.is_busy() { UNSENT_LEAST } else { window.max(UNSENT_LEAST) }
+        if self.congestion.is_busy() { UNSENT_LEAST } else { window.max(UNSENT_LEAST) }
     }
 
     fn end(&mut self, ticket: T, ended: Ended) {
@@ -310,7 +314,7 @@ impl<T> Session<T> {
     fn end_unanswered(&mut self, call: calls::Call<T>, now: Duration) {
         let outcome = if call.unresolved > 0 && !synod_planted::is(Bug::UnknownCalledFailed) {
             CallError::Unknown
-        } else if call.busy || (call.sequence.is_none() && self.leader.is_busy()) {
+        } else if call.busy || (call.sequence.is_none() && self.congestion.is_busy()) {
             Failure::Busy.into()
         } else if self.too_many {
             Failure::TooManySessions.into()

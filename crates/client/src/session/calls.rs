@@ -48,6 +48,9 @@ pub enum Write {
     },
 }
 
+/// What a call takes in a message beside key and value, about.
+const CALL_BYTES: usize = 64;
+
 /// What a call does, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Work<T> {
@@ -67,7 +70,7 @@ pub(crate) struct Call<T> {
     pub(crate) unresolved: u32,
     /// When the first of them was sent.
     pub(crate) sent: Duration,
-    /// The tag of the latest message that carries it.
+    /// The tag of the latest message that carries it; 0 when no answer to that is waited for.
     pub(crate) flight: u64,
     /// How often it was sent in vain: no answer, no refusal.
     pub(crate) attempts: u32,
@@ -75,9 +78,24 @@ pub(crate) struct Call<T> {
     pub(crate) busy: bool,
 }
 
+impl<T> Call<T> {
+    /// Bytes that it takes in a message, about.
+    fn bytes(&self) -> u64 {
+        let content = match &self.work {
+            Work::Write(_, Write::Put { key, value }) => key.len() + value.len(),
+            Work::Write(_, Write::Restore { key, record, .. }) => key.len() + record.value.len(),
+            Work::Write(_, Write::Delete { key }) => key.len(),
+            Work::Write(_, Write::RestoreEnd { .. }) | Work::KeepAlive | Work::Close(_) => 0,
+        };
+        (content + CALL_BYTES) as u64
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Calls<T> {
     window: u64,
+    /// Of calls in messages to which an answer is waited for.
+    under_way_bytes: u64,
     /// The call `first`, `first + 1`, ...; absent where it has ended. The front is never absent.
     calls: VecDeque<Option<Call<T>>>,
     first: CallId,
@@ -96,6 +114,7 @@ impl<T> Calls<T> {
     pub(crate) fn new(window: u64) -> Calls<T> {
         Calls {
             window,
+            under_way_bytes: 0,
             calls: VecDeque::new(),
             first: 1,
             deadlines: VecDeque::new(),
@@ -125,6 +144,11 @@ impl<T> Calls<T> {
         self.deadlines.insert(self.deadlines.len() - after, (deadline, id));
     }
 
+    /// Bytes that a call takes in a message, about.
+    pub(crate) fn bytes(&self, id: CallId) -> u64 {
+        self.get(id).map_or(0, Call::bytes)
+    }
+
     fn get(&self, id: CallId) -> Option<&Call<T>> {
         self.calls.get(usize::try_from(id.checked_sub(self.first)?).ok()?)?.as_ref()
     }
@@ -135,6 +159,11 @@ impl<T> Calls<T> {
 
     pub(crate) fn get_mut(&mut self, id: CallId) -> Option<&mut Call<T>> {
         self.calls.get_mut(usize::try_from(id.checked_sub(self.first)?).ok()?)?.as_mut()
+    }
+
+    /// Bytes of calls in messages to which an answer is waited for.
+    pub(crate) fn under_way_bytes(&self) -> u64 {
+        self.under_way_bytes
     }
 
     /// How many wait to be sent, first or again.
@@ -191,9 +220,30 @@ impl<T> Calls<T> {
         Some(id)
     }
 
-    /// A call that was sent must be sent again.
-    pub(crate) fn send_again(&mut self, id: CallId) {
-        let sequence = self.get(id).and_then(|call| call.sequence);
+    /// The message `tag` carries the call now; returns how often it was sent in vain.
+    pub(crate) fn launch(&mut self, id: CallId, tag: u64, now: Duration) -> u32 {
+        let Some(call) = self.get_mut(id) else { return 0 };
+        if call.unresolved == 0 {
+            call.sent = now;
+        }
+        call.unresolved += 1;
+        call.flight = tag;
+        let (attempts, bytes) = (call.attempts, call.bytes());
+        self.under_way_bytes += bytes;
+        attempts
+    }
+
+    /// If the message `tag` was the latest that carried the call: it must be sent again. Gives back the call if so.
+    pub(crate) fn send_again(&mut self, id: CallId, tag: u64) -> Option<&mut Call<T>> {
+        let call = self.get_mut(id).filter(|call| call.flight == tag)?;
+        call.flight = 0;
+        let (bytes, sequence) = (call.bytes(), call.sequence);
+        self.under_way_bytes -= bytes;
+        self.line_up(id, sequence);
+        self.get_mut(id)
+    }
+
+    fn line_up(&mut self, id: CallId, sequence: Option<u64>) {
         if let Some(sequence) = sequence.filter(|_| synod_planted::is(Bug::RetryWithNewSequence)) {
             self.pending[(sequence - self.lowest) as usize] = None;
             return self.fresh.push_front(id);
@@ -228,6 +278,9 @@ impl<T> Calls<T> {
     /// Ends a call; the mark passes its sequence once all below have ended too.
     pub(crate) fn end(&mut self, id: CallId) -> Option<Call<T>> {
         let call = self.calls.get_mut(usize::try_from(id.checked_sub(self.first)?).ok()?)?.take()?;
+        if call.flight != 0 {
+            self.under_way_bytes -= call.bytes();
+        }
         self.forget_ended();
         self.again.remove(&id);
         if let Some(sequence) = call.sequence {
@@ -267,6 +320,7 @@ impl<T> Calls<T> {
         self.pending.clear();
         self.again.clear();
         self.lowest = 1;
+        self.under_way_bytes = 0;
         let (mut ended, mut fresh) = (Vec::new(), VecDeque::new());
         for (id, place) in (self.first..).zip(&mut self.calls) {
             let stays = |call: &mut Call<T>| call.unresolved == 0 && matches!(call.work, Work::Write(..));

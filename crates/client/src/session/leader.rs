@@ -18,11 +18,6 @@ const PAUSE_GROWTH: u32 = 5;
 /// How long hints to a proposer that was silent, or whose connection broke, are not followed.
 const SUSPICION: Duration = Duration::from_secs(1);
 
-/// How long a leader that said Busy counts as busy.
-const BUSY: Duration = Duration::from_secs(1);
-/// Pause after a proposal to a busy leader.
-const BUSY_PACE: Duration = Duration::from_millis(1);
-
 /// What to do with commands that are ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -48,8 +43,6 @@ pub(crate) struct Leader {
     suspect: Option<(ProposerId, Duration)>,
     /// Refusals in a row.
     refusals: u32,
-    /// While somebody who said Busy counts as busy.
-    busy_until: Option<Duration>,
     pub(crate) pause_until: Duration,
 }
 
@@ -57,15 +50,7 @@ impl Leader {
     /// Begins with the proposer at `start`, so that clients spread.
     pub(crate) fn new(proposers: Vec<ProposerId>, start: usize) -> Leader {
         let at = start % proposers.len().max(1);
-        Leader {
-            proposers,
-            at,
-            believed: false,
-            suspect: None,
-            refusals: 0,
-            busy_until: None,
-            pause_until: Duration::ZERO,
-        }
+        Leader { proposers, at, believed: false, suspect: None, refusals: 0, pause_until: Duration::ZERO }
     }
 
     fn target(&self) -> Option<ProposerId> {
@@ -140,22 +125,6 @@ impl Leader {
     /// `from` has too much to do.
     pub(crate) fn busy(&mut self, retry: Duration, now: Duration, random: &mut Random) {
         self.pause_until = now + random.between(retry, retry * 2);
-        self.busy_until = Some(self.pause_until + BUSY);
-    }
-
-    /// Whether somebody said Busy a short time ago.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy_until.is_some()
-    }
-
-    /// Forgets who was busy when that was long ago.
-    pub(crate) fn forget_busy(&mut self, now: Duration) {
-        self.busy_until = self.busy_until.filter(|until| now < *until);
-    }
-
-    /// Something was proposed to a busy leader; the rest goes when it has had time to refuse that.
-    pub(crate) fn pace(&mut self, now: Duration) {
-        self.pause_until = now + BUSY_PACE;
     }
 
     /// The connection to a proposer is gone, or it took commands and was silent: turns to the next at once.

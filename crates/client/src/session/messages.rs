@@ -152,6 +152,7 @@ impl<T> Session<T> {
         if !fits {
             return ignore_misfit(reply);
         }
+        self.congestion.answered(self.calls.bytes(id));
         let Some(call) = self.calls.end(id) else { return };
         self.reply_time.note(now.saturating_sub(call.sent));
         match call.work {
@@ -207,15 +208,23 @@ impl<T> Session<T> {
             Life::Opening(opening) => Some(opening).filter(|opening| opening.asked == Some((tag, from))),
             Life::None | Life::Open(_) => None,
         };
-        match (opening, self.flights.remove(tag)) {
+        let sent = match (opening, self.flights.remove(tag)) {
             // An answer, so not silent: nobody is suspected for it, and the refusal makes the pause.
-            (Some(opening), _) => (opening.asked, opening.due, opening.attempts) = (None, now, 0),
-            (None, Some(flight)) => self.take_back(tag, &flight.calls, reason),
+            (Some(opening), _) => {
+                (opening.asked, opening.due, opening.attempts) = (None, now, 0);
+                now
+            }
+            (None, Some(flight)) => {
+                self.take_back(tag, &flight.calls, reason);
+                flight.sent
+            }
             (None, None) => return ignore_stale_refusal(from, tag),
-        }
+        };
         match reason {
             NotTaken::Busy { retry_ms } => {
                 self.leader.busy(Duration::from_millis(retry_ms), now, &mut self.random);
+                let under_way_bytes = self.calls.under_way_bytes();
+                self.congestion.refused(sent, under_way_bytes, self.leader.pause_until, now);
             }
             NotTaken::NotLeader { leader } => {
                 self.leader.refused(from, leader, now, &mut self.random);
@@ -233,10 +242,7 @@ impl<T> Session<T> {
             let Some(call) = self.calls.get_mut(*id) else { continue };
             call.unresolved = call.unresolved.saturating_sub(1);
             call.busy = matches!(reason, NotTaken::Busy { .. });
-            if call.flight == tag {
-                call.flight = 0;
-                self.calls.send_again(*id);
-            }
+            self.calls.send_again(*id, tag);
         }
     }
 }

@@ -55,11 +55,9 @@ impl<T> Session<T> {
     fn send_again_from(&mut self, flight: &Flight, tag: u64, now: Duration) {
         let mut silent = false;
         for id in &flight.calls {
-            if let Some(call) = self.calls.get_mut(*id).filter(|call| call.flight == tag) {
-                call.flight = 0;
+            if let Some(call) = self.calls.send_again(*id, tag) {
                 call.attempts += 1;
                 silent |= call.attempts > 1;
-                self.calls.send_again(*id);
             }
         }
         if silent {
@@ -73,10 +71,7 @@ impl<T> Session<T> {
     pub(super) fn send_again_what_went_to(&mut self, node: NodeId, now: Duration) {
         for (tag, flight) in self.flights.to(node) {
             for id in &flight.calls {
-                if let Some(call) = self.calls.get_mut(*id).filter(|call| call.flight == tag) {
-                    call.flight = 0;
-                    self.calls.send_again(*id);
-                }
+                self.calls.send_again(*id, tag);
             }
         }
         if let Life::Opening(opening) = &mut self.life

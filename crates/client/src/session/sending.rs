@@ -15,8 +15,6 @@ use super::{Life, Opening, Session};
 
 /// Bytes of commands in one proposal, at most (a larger command goes alone with those before it).
 const PROPOSE_BYTES: usize = wire::CAP_CLIENT / 4;
-/// Bytes of commands in one proposal to a leader that was busy a short time ago: what it refuses was sent and read in vain.
-const BUSY_PROPOSE_BYTES: usize = 64 << 10;
 /// Sequences in one Attach, at most, so that it fits a frame; the calls beyond are answered when they are sent again.
 const PENDING: usize = wire::CAP_CLIENT / 16;
 
@@ -26,7 +24,10 @@ impl<T> Session<T> {
         let ready = match &self.life {
             Life::None => false,
             Life::Opening(opening) => opening.asked.is_none() && !self.calls.is_empty() && now >= opening.due,
-            Life::Open(_) => self.calls.has_ready() && !self.is_doubtful(now),
+            Life::Open(_) => {
+                let room = self.congestion.has_room(self.calls.under_way_bytes());
+                room && self.calls.has_ready() && !self.is_doubtful(now)
+            }
         };
         if !ready {
             return;
@@ -55,33 +56,20 @@ impl<T> Session<T> {
     fn propose_calls(&mut self, to: NodeId, session: SessionId, now: Duration) {
         let mut batch = BatchBuilder::default();
         let (mut carried, mut attempts) = (Vec::new(), 0);
-        let busy = self.leader.is_busy();
-        let most_bytes = if busy { BUSY_PROPOSE_BYTES } else { PROPOSE_BYTES };
-        while let Some(id) = self.calls.next_ready() {
+        while self.congestion.has_room(self.calls.under_way_bytes())
+            && let Some(id) = self.calls.next_ready()
+        {
             if let Some(command) = self.calls.command(id, session) {
                 batch.push(&command);
             }
-            if let Some(call) = self.calls.get_mut(id) {
-                if call.unresolved == 0 {
-                    call.sent = now;
-                }
-                call.unresolved += 1;
-                call.flight = self.tag + 1;
-                attempts = attempts.max(call.attempts);
-            }
+            attempts = attempts.max(self.calls.launch(id, self.tag + 1, now));
             carried.push(id);
-            if batch.len() >= most_bytes {
+            if batch.len() >= PROPOSE_BYTES {
                 self.launch(to, batch.finish().0, std::mem::take(&mut carried), attempts, now);
-                if busy {
-                    break;
-                }
             }
         }
         if !batch.is_empty() {
             self.launch(to, batch.finish().0, carried, attempts, now);
-        }
-        if busy {
-            self.leader.pace(now);
         }
         self.renew_at = now + self.renew_every;
     }

@@ -1,5 +1,6 @@
 //! The session against scripted peers, and in `random.rs` against a cluster that loses, repeats and reorders.
 
+mod busy;
 #[path = "../../tests/support/machine.rs"]
 mod machine;
 mod outcomes;
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use synod_protocol::cluster::Limits;
 use synod_protocol::command::{Command, Opened, Operation, Outcome, Reply, SessionId, commands};
 use synod_protocol::message::{
     Attach, Consistency, Message, NotTaken, Propose, ToClient, ToLearner, ToProposer,
@@ -58,8 +60,13 @@ type Told = (u64, u64, String);
 
 impl Bench {
     fn new() -> Bench {
+        Bench::with(cluster().limits)
+    }
+
+    fn with(limits: Limits) -> Bench {
+        let cluster = Cluster { limits, ..cluster() };
         Bench {
-            session: Session::new(&cluster(), ms(5_000), Randomness { seed: 1, nonce: 50 }),
+            session: Session::new(&cluster, ms(5_000), Randomness { seed: 1, nonce: 50 }),
             now: ms(1),
             dead: BTreeSet::new(),
             sent: Vec::new(),
@@ -69,7 +76,11 @@ impl Bench {
 
     /// With an open session: ready for writes that leave at once.
     fn open() -> Bench {
-        let mut bench = Bench::new();
+        Bench::open_with(cluster().limits)
+    }
+
+    fn open_with(limits: Limits) -> Bench {
+        let mut bench = Bench::with(limits);
         bench.put(0, "first");
         bench.step();
         bench.opened();

@@ -116,38 +116,6 @@ fn busy_is_honoured_and_told_at_the_deadline() {
 }
 
 #[test]
-fn a_busy_cluster_is_offered_little_at_a_time_and_what_cannot_wait_is_refused_at_once() {
-    let mut bench = Bench::open();
-    // What a busy leader is offered at once; a call takes a little more than its value.
-    let value = "x".repeat(1_000);
-    bench.put(0, &value);
-    bench.step();
-    let (to, tag, _) = bench.proposals().remove(0);
-    bench.refuse(to, tag, NotTaken::Busy { retry_ms: 600 });
-    let most = super::super::UNSENT_LEAST as u32;
-    (1..most).for_each(|ticket| bench.put(ticket, &value));
-    bench.step();
-    assert_eq!(bench.ended(), Vec::new());
-    bench.put(most, &value);
-    bench.step();
-    let busy = |ticket| (ticket, Err(Failure::Busy.into()));
-    assert_eq!(bench.ended(), vec![busy(most)]);
-    // Those that were never sent end as those that were refused.
-    bench.pass(ms(599));
-    assert_eq!(bench.proposals(), Vec::new());
-    bench.pass(ms(601));
-    let proposals = bench.proposals();
-    assert!(!proposals.is_empty());
-    for (to, tag, _) in proposals {
-        bench.refuse(to, tag, NotTaken::Busy { retry_ms: 100_000 });
-    }
-    bench.pass(ms(5_000));
-    let mut ended = bench.ended();
-    ended.sort_by_key(|(ticket, _)| *ticket);
-    assert_eq!(ended, (0..most).map(busy).collect::<Vec<_>>());
-}
-
-#[test]
 fn too_long_is_refused_here_and_there() {
     let mut bench = Bench::open();
     let limit = Refusal::ValueTooLong { limit: 1_000 };
