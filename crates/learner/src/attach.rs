@@ -35,6 +35,11 @@ impl Attachments {
         (self.sessions.len() + self.nonces.len()) as u64 >= self.most
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// Routes a session's replies to `client`, and to nobody else.
     pub(crate) fn attach(&mut self, session: SessionId, client: ClientId) {
         self.detach(session);

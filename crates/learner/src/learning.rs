@@ -2,7 +2,7 @@
 
 use synod_protocol::command::Outcome;
 use synod_protocol::message::{
-    AttachState, Chosen, Fetch, Fetched, Subscribe, ToAcceptor, ToClient, ToLearner, ToProposer,
+    AttachState, Chosen, Fetch, Fetched, Subscribe, ToAcceptor, ToClient, ToLearner, ToProposer, Wants,
 };
 use synod_protocol::role::{Delay, Misdirected};
 use synod_protocol::{Ballot, LearnerId, NodeId, ProposerId, Slot, Value};
@@ -168,13 +168,24 @@ impl<S: Storage> Learner<S> {
         // What is synced counts (S11) only where it is right (S7).
         let synced = if self.alarm.is_in_doubt() { Slot::ZERO } else { self.checkpoints.synced };
         let (next, pinned) = (self.log.next(), self.pinned());
-        let is_far = self.log.is_far();
-        effects.send(proposer, ToProposer::Subscribe(Subscribe { next, synced, pinned, is_far }));
+        let wants = match self.log.is_far() {
+            true => Wants::Nothing,
+            false => self.audience.wants(),
+        };
+        effects.send(proposer, ToProposer::Subscribe(Subscribe { next, synced, pinned, wants }));
+    }
+
+    /// Tells the proposers at once when clients begin to wait for what it learns.
+    pub(crate) fn watch_audience(&mut self, effects: &mut Out) {
+        if self.audience.comes(&self.attachments) {
+            self.linked_proposers().for_each(|proposer| self.subscribe(proposer, effects));
+        }
     }
 
     pub(crate) fn on_subscribe_timer(&mut self, effects: &mut Out) {
         // A checkpoint may have let it go on.
         self.learn_waiting(effects);
+        self.audience.next_round(&self.attachments);
         self.linked_proposers().for_each(|proposer| self.subscribe(proposer, effects));
         effects.set_timer(Timer::Subscribe, Delay::exactly(self.config.tuning.subscribe_ms));
     }

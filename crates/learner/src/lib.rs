@@ -10,6 +10,7 @@
 
 mod alarm;
 mod attach;
+mod audience;
 mod catch_up;
 mod chains;
 mod checkpoint;
@@ -43,6 +44,7 @@ use tracing::info;
 
 use alarm::Alarm;
 use attach::Attachments;
+use audience::Audience;
 use catch_up::CatchUp;
 use chains::History;
 use checkpoints::Checkpoints;
@@ -137,6 +139,7 @@ pub struct Learner<S: Storage = MemoryStorage> {
     receiving: Receiving<S>,
     reads: Reads,
     attachments: Attachments,
+    audience: Audience,
     forwarded: Forwarded,
     idle: Idle,
     /// Answers of this batch, grouped by client; empty between batches.
@@ -177,6 +180,7 @@ impl<S: Storage> Learner<S> {
             catch_up: CatchUp::new(config.id, &config.quorums, &config.peers),
             reads: Reads::new(config.life, tuning.waiting_reads),
             attachments: Attachments::new(config.limits.sessions.saturating_mul(2)),
+            audience: Audience::new(tuning),
             forwarded: Forwarded::new(config.life),
             idle: Idle::default(),
             outgoing: Outgoing::new(tuning.peer_queue_bytes / 2),
@@ -361,6 +365,7 @@ impl<S: Storage> Role for Learner<S> {
         self.answer_ready_reads();
         self.begin_round(effects);
         self.watch_unsettled(effects);
+        self.watch_audience(effects);
         self.outgoing.flush(effects);
     }
 

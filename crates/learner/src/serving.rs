@@ -109,6 +109,7 @@ impl<S: Storage> Learner<S> {
     /// Keeps no frame: what waits may have come in a small part of a large one (I14).
     fn wait(&mut self, client: ClientId, reads: Reads) {
         if !reads.is_empty() {
+            self.audience.reads();
             self.reads.arrive(Waiting { client, reads: reads.detached() });
         }
     }

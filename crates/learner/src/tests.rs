@@ -1,5 +1,6 @@
 //! A driver that hands batches of messages to a learner and collects what it releases; the tests by subject.
 
+mod audience;
 mod checkpoints;
 mod clients;
 mod divergence;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use synod_protocol::command::{BatchBuilder, Call, Command, Operation, SessionId};
 use synod_protocol::message::{
     Chosen, Consistency, Fetched, Message, Read, ReadOutcome, ReadReply, Subscribe, ToAcceptor, ToClient,
-    ToProposer,
+    ToProposer, Wants,
 };
 use synod_protocol::role::{NothingToPersist, TimerOrder};
 use synod_protocol::{AcceptorId, ClientId, Slot, Value};

@@ -20,7 +20,7 @@ use crate::phase::Found;
 use crate::pipeline::Pipeline;
 use crate::readmission::{Readmitting, Replacement};
 use crate::subscribers::Subscribers;
-use crate::thrifty::{Deferred, Thrifty};
+use crate::thrifty::{Deferred, LATE_BATCHES, Thrifty};
 use crate::{Out, Timer, ignore_stale};
 
 /// Checks without a learner after which a leader steps down.
@@ -53,8 +53,11 @@ pub struct Leading {
     lonely: u64,
     /// The chosen prefix that all acceptors have been told.
     stated: Slot,
-    /// The last slot streamed to the learners.
+    /// The last slot streamed to the learners that want each at once.
     streamed: Slot,
+    /// The last slot streamed to those that want many at once, and the bytes of those after it.
+    streamed_late: Slot,
+    late_bytes: u64,
     /// Slots below it are needed by nobody (S11); never falls, never above the chosen prefix + 1.
     floor: Slot,
     /// The highest floor that an acceptor has told in this ballot.
@@ -101,6 +104,8 @@ impl Leading {
             lonely: 0,
             stated: Slot::ZERO,
             streamed: chosen,
+            streamed_late: chosen,
+            late_bytes: 0,
             floor,
             told_floor: floor,
             overtaken: None,
@@ -154,8 +159,8 @@ impl Leading {
         self.set_floor(self.floor);
         let (by_all, by_quorum) = (self.healing.held_by_all(quorums), self.healing.held_by_quorum(quorums));
         // What lies below the floor is needed by no acceptor, though it may not know so yet.
-        let unneeded = self.floor.previous().min(self.streamed);
-        self.pipeline.forget(by_all.max(unneeded), by_quorum, tuning);
+        let unneeded = self.floor.previous().max(by_all).min(self.streamed_late);
+        self.pipeline.forget(unneeded, by_quorum, tuning);
     }
 
     /// First slot that acceptors need to keep.
@@ -195,7 +200,7 @@ impl Leading {
         if !fresh.is_empty() {
             self.send_new(&fresh, tuning, effects);
         }
-        self.stream(subscribers, effects);
+        self.stream(subscribers, tuning, effects);
     }
 
     fn send_new(&mut self, fresh: &[Entry], tuning: &Tuning, effects: &mut Out) {
@@ -207,7 +212,13 @@ impl Leading {
             self.stated = chosen;
         } else if self.thrifty.is_full(tuning) {
             self.send_deferred(effects);
-        } else if !self.is_timer_set {
+        } else {
+            self.set_timer(tuning, effects);
+        }
+    }
+
+    fn set_timer(&mut self, tuning: &Tuning, effects: &mut Out) {
+        if !self.is_timer_set {
             effects.set_timer(Timer::Thrifty, Delay::exactly(tuning.thrifty_ms));
             self.is_timer_set = true;
         }
@@ -225,11 +236,12 @@ impl Leading {
         }
     }
 
-    /// `thrifty_ms` have passed since something was kept back from the spares.
-    pub fn on_thrifty(&mut self, effects: &mut Out) {
+    /// `thrifty_ms` have passed since something was kept back from the spares, or from learners that nobody waits for.
+    pub fn on_thrifty(&mut self, subscribers: &Subscribers, effects: &mut Out) {
         self.is_timer_set = false;
         self.thrifty.next_round();
         self.send_deferred(effects);
+        self.stream_late(subscribers, effects);
     }
 
     /// The connection to an acceptor has come up, or closed: what it was sent or asked may be lost, and a spare takes its place.
@@ -243,6 +255,7 @@ impl Leading {
 
     /// Tells acceptors and learners that this ballot's leader is alive, and how far the chosen prefix is.
     pub fn heartbeat(&mut self, subscribers: &Subscribers, quorums: &QuorumSystem, effects: &mut Out) {
+        self.stream_late(subscribers, effects);
         self.stated = self.pipeline.chosen();
         for acceptor in quorums.acceptors() {
             self.send_accept(acceptor, Vec::new(), effects);
@@ -266,16 +279,36 @@ impl Leading {
         effects.send(to, ToAcceptor::Accept(accept));
     }
 
-    fn stream(&mut self, subscribers: &mut Subscribers, effects: &mut Out) {
+    fn stream(&mut self, subscribers: &mut Subscribers, tuning: &Tuning, effects: &mut Out) {
         let first = self.streamed.next();
         self.streamed = self.pipeline.chosen();
-        if first > self.streamed || subscribers.is_empty() {
+        if first > self.streamed {
             return;
         }
         let chosen = self.chosen_from(first, u64::MAX);
-        subscribers.withhold(chosen.values.iter().map(|value| value.len() as u64).sum());
-        for learner in subscribers.streamed() {
+        let bytes: u64 = chosen.values.iter().map(|value| value.len() as u64).sum();
+        subscribers.withhold(bytes);
+        for learner in subscribers.at_once() {
             effects.send(learner, ToLearner::Chosen(chosen.clone()));
+        }
+        self.late_bytes += bytes;
+        let is_due = tuning.thrifty_ms == 0 || self.late_bytes >= LATE_BATCHES * tuning.batch_bytes;
+        if is_due || subscribers.late().next().is_none() {
+            self.stream_late(subscribers, effects);
+        } else {
+            self.set_timer(tuning, effects);
+        }
+    }
+
+    /// Sends the learners that nobody waits for what they weren't sent with the others.
+    pub fn stream_late(&mut self, subscribers: &Subscribers, effects: &mut Out) {
+        let first = self.streamed_late.next();
+        (self.streamed_late, self.late_bytes) = (self.streamed, 0);
+        if first > self.streamed_late {
+            return;
+        }
+        for learner in subscribers.late() {
+            effects.send(learner, ToLearner::Chosen(self.chosen_from(first, u64::MAX)));
         }
     }
 

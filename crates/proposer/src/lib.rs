@@ -350,7 +350,7 @@ impl Role for Proposer {
             Timer::Check => self.on_check(effects),
             Timer::Thrifty => {
                 if let Phase::Leading(leading) = &mut self.phase {
-                    leading.on_thrifty(effects);
+                    leading.on_thrifty(&self.subscribers, effects);
                 }
             }
         }

@@ -4,7 +4,7 @@
 
 use synod_planted::Bug;
 use synod_protocol::message::{
-    Chosen, NotTaken, PhaseName, Propose, ProposerStatus, Status, Subscribe, ToClient, ToLearner,
+    Chosen, NotTaken, PhaseName, Propose, ProposerStatus, Status, Subscribe, ToClient, ToLearner, Wants,
 };
 use synod_protocol::{ClientId, LearnerId, NodeId, Slot};
 use tracing::debug;
@@ -27,9 +27,15 @@ impl Proposer {
     }
 
     pub(crate) fn on_subscribe(&mut self, from: LearnerId, subscribe: Subscribe, effects: &mut Out) {
-        let Subscribe { next, synced, pinned, is_far } = subscribe;
-        if self.subscribers.subscribe(from, is_far) {
-            debug!(learner = %from, %next, %synced, is_far, "subscribed");
+        let Subscribe { next, synced, pinned, wants } = subscribe;
+        if let Phase::Leading(leading) = &mut self.phase
+            && self.subscribers.late().any(|late| late == from)
+            && wants == Wants::AtOnce
+        {
+            leading.stream_late(&self.subscribers, effects);
+        }
+        if self.subscribers.subscribe(from, wants) {
+            debug!(learner = %from, %next, %synced, ?wants, "subscribed");
         }
         self.reports.note(from, synced, pinned);
         if let Phase::Leading(leading) = &mut self.phase {

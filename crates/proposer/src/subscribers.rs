@@ -1,27 +1,39 @@
 //! Learners that have subscribed, and what each of them is streamed.
 //!
-//! A learner that is far behind wants no values: it could keep none of them until it has fetched what comes before, and would fetch them again. It is told how
-//! far everything is chosen, with every heartbeat, and how many bytes it wasn't streamed, so that it knows how quickly the log grows. Absent on
-//! purpose: what learners have synced ([`crate::floor`]), which counts whatever they are streamed.
+//! A learner that clients wait for is streamed every value at once, one that nobody waits for many in one message, some milliseconds late: each message
+//! costs both sides the same, whatever it holds. One that is far behind wants no values: it could keep none of them until it has fetched what comes before,
+//! and would fetch them again. It is told how far everything is chosen, with every heartbeat, and how many bytes it wasn't streamed, so that it knows how
+//! quickly the log grows. Absent on purpose: what learners have synced ([`crate::floor`]), which counts whatever they are streamed.
 
 use std::collections::BTreeMap;
 
 use synod_protocol::LearnerId;
+use synod_protocol::message::Wants;
+
+/// What a learner is streamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Streamed {
+    AtOnce,
+    Late,
+    /// Nothing, and so many bytes of chosen values since it asked for none.
+    Withheld(u64),
+}
 
 /// Who listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Subscribers {
-    /// Bytes of chosen values withheld from each since it asked for none; absent for those that are streamed all.
-    learners: BTreeMap<LearnerId, Option<u64>>,
+    learners: BTreeMap<LearnerId, Streamed>,
 }
 
 impl Subscribers {
     /// `learner` subscribes, again or for the first time; whether for the first time.
-    pub fn subscribe(&mut self, learner: LearnerId, is_far: bool) -> bool {
-        let before = self.learners.get(&learner).copied();
-        let withheld = is_far.then(|| before.flatten().unwrap_or(0));
-        self.learners.insert(learner, withheld);
-        before.is_none()
+    pub fn subscribe(&mut self, learner: LearnerId, wants: Wants) -> bool {
+        let streamed = match wants {
+            Wants::AtOnce => Streamed::AtOnce,
+            Wants::Late => Streamed::Late,
+            Wants::Nothing => Streamed::Withheld(self.withheld_bytes(learner)),
+        };
+        self.learners.insert(learner, streamed).is_none()
     }
 
     /// Its connection is gone.
@@ -34,24 +46,35 @@ impl Subscribers {
         self.learners.keys().copied()
     }
 
-    /// Whether nobody is subscribed.
-    pub fn is_empty(&self) -> bool {
-        self.learners.is_empty()
+    /// Those that are streamed values at once.
+    pub fn at_once(&self) -> impl Iterator<Item = LearnerId> {
+        self.which(Streamed::AtOnce)
     }
 
-    /// Those that are streamed values.
-    pub fn streamed(&self) -> impl Iterator<Item = LearnerId> {
-        self.learners.iter().filter(|(_, withheld)| withheld.is_none()).map(|(learner, _)| *learner)
+    /// Those that are streamed values late.
+    pub fn late(&self) -> impl Iterator<Item = LearnerId> {
+        self.which(Streamed::Late)
     }
 
-    /// So many bytes are streamed to the others.
+    fn which(&self, wanted: Streamed) -> impl Iterator<Item = LearnerId> {
+        self.learners.iter().filter(move |(_, streamed)| **streamed == wanted).map(|(learner, _)| *learner)
+    }
+
+    /// So many bytes are chosen, of which some learners are streamed nothing.
     pub fn withhold(&mut self, bytes: u64) {
-        self.learners.values_mut().flatten().for_each(|withheld| *withheld += bytes);
+        for streamed in self.learners.values_mut() {
+            if let Streamed::Withheld(withheld) = streamed {
+                *withheld += bytes;
+            }
+        }
     }
 
     /// Bytes withheld from `learner` since it asked for no values.
     pub fn withheld_bytes(&self, learner: LearnerId) -> u64 {
-        self.learners.get(&learner).copied().flatten().unwrap_or(0)
+        match self.learners.get(&learner) {
+            Some(Streamed::Withheld(withheld)) => *withheld,
+            Some(Streamed::AtOnce | Streamed::Late) | None => 0,
+        }
     }
 }
 
@@ -63,18 +86,17 @@ mod tests {
     fn a_learner_that_is_far_behind_is_counted_what_it_misses() {
         let (near, far) = (LearnerId(1), LearnerId(2));
         let mut subscribers = Subscribers::default();
-        assert!(subscribers.is_empty());
-        assert!(subscribers.subscribe(near, false) && subscribers.subscribe(far, true));
+        assert!(subscribers.subscribe(near, Wants::AtOnce) && subscribers.subscribe(far, Wants::Nothing));
         subscribers.withhold(7);
-        assert!(!subscribers.subscribe(far, true), "again");
+        assert!(!subscribers.subscribe(far, Wants::Nothing), "again");
         subscribers.withhold(5);
         assert_eq!((subscribers.withheld_bytes(near), subscribers.withheld_bytes(far)), (0, 12));
-        assert_eq!((subscribers.streamed().collect(), subscribers.all().count()), (vec![near], 2));
-        subscribers.subscribe(far, false);
-        assert_eq!((subscribers.streamed().count(), subscribers.withheld_bytes(far)), (2, 0));
-        subscribers.subscribe(far, true);
+        assert_eq!((subscribers.at_once().collect(), subscribers.all().count()), (vec![near], 2));
+        subscribers.subscribe(far, Wants::Late);
+        assert_eq!((subscribers.late().collect(), subscribers.withheld_bytes(far)), (vec![far], 0));
+        subscribers.subscribe(far, Wants::Nothing);
         assert_eq!(subscribers.withheld_bytes(far), 0, "counted anew");
         subscribers.remove(far);
-        assert!(subscribers.subscribe(far, true));
+        assert!(subscribers.subscribe(far, Wants::Nothing));
     }
 }

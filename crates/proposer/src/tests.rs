@@ -1,12 +1,15 @@
 //! Each handler with fresh, stale, duplicate, reordered and misdirected messages.
 
 use synod_protocol::command::{BatchBuilder, Command};
-use synod_protocol::message::{Accept, Message, Promise, Propose, Subscribe, ToClient, ToLearner, Vote};
+use synod_protocol::message::{
+    Accept, Message, Promise, Propose, Subscribe, ToClient, ToLearner, Vote, Wants,
+};
 use synod_protocol::role::{NothingToPersist, TimerOrder};
 use synod_protocol::{ClientId, DiskId, Slot, SlotRange, Value};
 
 use super::*;
 
+mod late;
 mod leading;
 mod positions;
 mod readmission;
@@ -79,7 +82,7 @@ impl World {
                 next: Slot(1),
                 synced: Slot::ZERO,
                 pinned: None,
-                is_far: false,
+                wants: Wants::AtOnce,
             }),
         );
         self.timer(Timer::Probe);
@@ -203,7 +206,12 @@ fn it_stands_only_when_a_quorum_calls_the_leader_silent_and_a_learner_listens() 
     assert!(!world.timers.contains(&Timer::Stand), "no learner is subscribed");
     world.message(
         L1,
-        ToProposer::Subscribe(Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None, is_far: false }),
+        ToProposer::Subscribe(Subscribe {
+            next: Slot(1),
+            synced: Slot::ZERO,
+            pinned: None,
+            wants: Wants::AtOnce,
+        }),
     );
     world.timer(Timer::Probe);
     world.message(acceptor(1), reply(2, true));
@@ -224,7 +232,12 @@ fn it_does_not_stand_against_one_who_stood_while_it_waited() {
     let mut world = proposer_with(tuning(), 3);
     world.message(
         L1,
-        ToProposer::Subscribe(Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None, is_far: false }),
+        ToProposer::Subscribe(Subscribe {
+            next: Slot(1),
+            synced: Slot::ZERO,
+            pinned: None,
+            wants: Wants::AtOnce,
+        }),
     );
     world.timer(Timer::Probe);
     let reply = |probe, silent| ToProposer::ProbeReply { probe, promised: Ballot::NONE, silent };
@@ -308,7 +321,7 @@ fn misdirected_messages_are_refused() {
                 next: Slot(1),
                 synced: Slot::ZERO,
                 pinned: None,
-                is_far: false,
+                wants: Wants::AtOnce,
             }),
         ),
         (C7, ToProposer::Settle { slot: Slot(1) }),

@@ -12,6 +12,10 @@ use synod_protocol::tuning::Tuning;
 use synod_protocol::value::Entry;
 use synod_protocol::{AcceptorId, QuorumSystem, Slot};
 
+/// What is kept back, from spares or from learners that nobody waits for, goes out when it comes to so many full batches: more would make them work
+/// in bursts, in which all others wait.
+pub(crate) const LATE_BATCHES: u64 = 2;
+
 /// Who is asked at once, and what the spares haven't been sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Thrifty {
@@ -93,9 +97,9 @@ impl Thrifty {
         !self.deferred.is_empty()
     }
 
-    /// Whether they lack as much as may be under way.
+    /// Whether they lack as much as one message should hold.
     pub fn is_full(&self, tuning: &Tuning) -> bool {
-        self.deferred_bytes >= tuning.window_bytes
+        self.deferred_bytes >= LATE_BATCHES * tuning.batch_bytes
     }
 
     /// An acceptor has voted on a slot.

@@ -177,8 +177,19 @@ pub struct Subscribe {
     pub synced: Slot,
     /// Slots above this one are needed by a transfer of a snapshot that is under way.
     pub pinned: Option<Slot>,
-    /// Whether it lacks so much that it could keep no values that were streamed to it: it is only told how far everything is chosen.
-    pub is_far: bool,
+    /// Which values it wants to be streamed.
+    pub wants: Wants,
+}
+
+/// Which chosen values a learner wants to be streamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Wants {
+    /// Each at once: clients wait for what it learns.
+    AtOnce,
+    /// Many in one message, some milliseconds late: no client waits.
+    Late,
+    /// None: it lacks so much that it could keep no values. It is only told how far everything is chosen.
+    Nothing,
 }
 
 /// Commands to be chosen.

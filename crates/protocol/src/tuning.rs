@@ -46,7 +46,8 @@ tuning! {
     probe_ms = 50, 1;
     /// Milliseconds after which what was not answered is sent again (Prepare, Accept, QuorumRead, Fetch).
     resend_ms = 100, 1;
-    /// Milliseconds after which new slots also go to the acceptors beyond the Phase-2 quorum that is asked at once; 0: all are asked at once.
+    /// Milliseconds after which new slots also go to the acceptors beyond the Phase-2 quorum that is asked at once, and chosen ones to learners for
+    /// which no client waits; 0: to all at once.
     thrifty_ms = 10, 0;
     /// Milliseconds between two rounds of healing of acceptors that missed slots.
     heal_ms = 20, 1;
@@ -54,12 +55,12 @@ tuning! {
     heal_bytes = 1 << 20, 1;
     /// Slots a leader keeps in flight.
     window_slots = 16, 1;
-    /// Bytes of values a leader keeps in flight, and back from the acceptors that it doesn't ask at once. More only makes what is under way wait in
+    /// Bytes of values a leader keeps in flight. More only makes what is under way wait in
     /// line, unless round trips are long: it should hold what the slowest disk or link takes in one of them.
     window_bytes = 2 << 20, 1;
     /// Commands in one batch, at most.
     batch_commands = 256, 1;
-    /// Bytes in one batch, at most (a larger single proposal still goes alone).
+    /// Bytes in one batch, at most (a larger single proposal still goes alone), and half of what is kept back for thrifty_ms.
     batch_bytes = 64 << 10, 1;
     /// Bytes of commands that wait at the leader; beyond it, or what it gives slots to in two of resend_ms, clients are told Busy.
     queue_bytes = 64 << 20, 1;

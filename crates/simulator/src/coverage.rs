@@ -61,6 +61,7 @@ counters! {
     ReceiverCrashed: "states installed though the learner had crashed while it fetched one";
     GiverChanged: "snapshots asked for from another learner in the midst";
     SubscribedFar: "subscriptions that asked for no values";
+    SubscribedLate: "subscriptions that asked for many values at a time";
     FetchBelowFloor: "fetches refused below the floor";
     FloorRaised: "floors raised";
     FloorsDiffer: "promises with floors that differ";

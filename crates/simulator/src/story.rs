@@ -176,9 +176,8 @@ fn to_proposer(message: &ToProposer) -> String {
             format!("Fetched {}, held {}", values(fetched.first, &fetched.values), fetched.held)
         }
         ToProposer::Propose(propose) => format!("Propose {} ({})", propose.tag, batch(&propose.commands)),
-        ToProposer::Subscribe(Subscribe { next, synced, pinned, is_far }) => {
-            let far = if *is_far { ", far behind" } else { "" };
-            format!("Subscribe from {next}, synced to {synced}, pins {pinned:?}{far}")
+        ToProposer::Subscribe(Subscribe { next, synced, pinned, wants }) => {
+            format!("Subscribe from {next}, synced to {synced}, pins {pinned:?}, wants {wants:?}")
         }
         ToProposer::Settle { slot } => format!("Settle {slot}"),
         ToProposer::Admitted(admitted) => {

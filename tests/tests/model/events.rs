@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use synod_protocol::message::{Message, Subscribe, ToAcceptor, ToLearner, ToProposer};
+use synod_protocol::message::{Message, Subscribe, ToAcceptor, ToLearner, ToProposer, Wants};
 use synod_protocol::{NodeId, ProposerId, Slot};
 
 use crate::model::Node;
@@ -80,7 +80,7 @@ impl Synod {
                     next: synced.next(),
                     synced,
                     pinned: None,
-                    is_far: false,
+                    wants: Wants::AtOnce,
                 });
                 let proposers = (1..=self.config.proposers).map(|id| NodeId::from(ProposerId(id)));
                 sends.extend(proposers.map(|to| (to, Message::Proposer(report.clone()))));

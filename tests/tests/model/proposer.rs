@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use synod_proposer::{Proposer, Timer};
 use synod_protocol::message::{
     Admit, FormStep, Message, PhaseName, Propose, ProposerStatus, Readmission, Status, Subscribe, ToAcceptor,
-    ToClient, ToLearner, ToProposer,
+    ToClient, ToLearner, ToProposer, Wants,
 };
 use synod_protocol::role::{Effects, Never, NothingToPersist, Role, TimerOrder};
 use synod_protocol::{AcceptorId, Ballot, Incarnation, LearnerId, NodeId, ProposerId, Slot, SlotRange};
@@ -53,7 +53,7 @@ impl ProposerCell {
                 next: Slot::FIRST,
                 synced: Slot::ZERO,
                 pinned: None,
-                is_far: false,
+                wants: Wants::AtOnce,
             });
             cell.role.on_message(learner.into(), subscribe, &mut effects).expect("learners subscribe");
         }

@@ -10,7 +10,7 @@ use synod_proposer::Proposer;
 use synod_protocol::command::{BatchBuilder, Command};
 use synod_protocol::message::{
     Chains, Chosen, Consistency, Fetched, Message, Read, ReadOutcome, SnapshotChunk, SnapshotFetch,
-    Subscribe, ToAcceptor, ToClient, ToLearner, ToProposer,
+    Subscribe, ToAcceptor, ToClient, ToLearner, ToProposer, Wants,
 };
 use synod_protocol::role::{Effects, NothingToPersist, Released, Role, TimerOrder};
 use synod_protocol::{AcceptorId, Ballot, ClientId, Cluster, LearnerId, NodeId, ProposerId, Slot, Value};
@@ -261,10 +261,14 @@ fn far_behind_and_level_again() {
     let mut world = World::new();
     let values: Vec<Value> = (1..=40).map(filler).collect();
     world.choose(1, 2, &values[1..]);
-    assert!(world.subscription(1).is_far, "what it is streamed it can't keep");
+    assert_eq!(world.subscription(1).wants, Wants::Nothing, "what it is streamed it can't keep");
     world.choose(1, 1, &values);
     assert_eq!(world.learners[&1].machine().applied(), Slot(40));
-    assert!(!world.subscription(1).is_far, "a learner that lacks nothing asks for no values");
+    assert_ne!(
+        world.subscription(1).wants,
+        Wants::Nothing,
+        "a learner that lacks nothing asks for no values"
+    );
 }
 
 fn synced_is_said_when_it_is() {
@@ -284,8 +288,12 @@ fn an_observer_alone() {
     RUNS.set(RUNS.get() + 1);
     let mut effects = Effects::default();
     proposer.on_start(&mut effects);
-    let subscribe =
-        ToProposer::Subscribe(Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None, is_far: false });
+    let subscribe = ToProposer::Subscribe(Subscribe {
+        next: Slot(1),
+        synced: Slot::ZERO,
+        pinned: None,
+        wants: Wants::AtOnce,
+    });
     proposer.on_message(LearnerId(7).into(), subscribe, &mut effects).unwrap();
     proposer.on_timer(synod_proposer::Timer::Probe, &mut effects);
     let asked = effects.release(&mut NothingToPersist).unwrap().messages;

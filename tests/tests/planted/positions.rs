@@ -10,7 +10,7 @@ use synod_proposer::{Proposer, Timer};
 use synod_protocol::command::{BatchBuilder, Command};
 use synod_protocol::incarnations::POSITION_STEP;
 use synod_protocol::message::{
-    Admit, Message, PhaseName, Promise, Propose, Status, Subscribe, ToAcceptor, ToClient, ToProposer,
+    Admit, Message, PhaseName, Promise, Propose, Status, Subscribe, ToAcceptor, ToClient, ToProposer, Wants,
 };
 use synod_protocol::role::{Effects, NothingToPersist, Persist, Role};
 use synod_protocol::tuning::Tuning;
@@ -105,7 +105,7 @@ impl World {
             next: Slot::FIRST,
             synced: Slot::ZERO,
             pinned: None,
-            is_far: false,
+            wants: Wants::AtOnce,
         });
         world.propose(|proposer, effects| proposer.on_message(L1.into(), subscribe, effects).unwrap());
         world

@@ -11,7 +11,7 @@ use synod_proposer::{Proposer, Timer};
 use synod_protocol::cluster::Cluster;
 use synod_protocol::message::{
     Admission, Admit, FormStep, Founding, Message, PhaseName, Promise, Status, Subscribe, ToAcceptor,
-    ToClient, ToProposer,
+    ToClient, ToProposer, Wants,
 };
 use synod_protocol::role::{Effects, NothingToPersist, Persist, Role};
 use synod_protocol::tuning::Tuning;
@@ -86,7 +86,7 @@ fn stands() -> (Proposer, Ballot) {
         next: Slot::FIRST,
         synced: Slot::ZERO,
         pinned: None,
-        is_far: false,
+        wants: Wants::AtOnce,
     });
     hear(&mut proposer, LearnerId(1), subscribe);
     for timer in [Timer::Probe, Timer::Stand] {

@@ -2,7 +2,7 @@
 
 use synod_protocol::ProposerId;
 use synod_protocol::hello::Refused;
-use synod_protocol::message::{Subscribe, ToProposer};
+use synod_protocol::message::{Subscribe, ToProposer, Wants};
 
 use super::*;
 
@@ -59,11 +59,15 @@ async fn s12_links_come_up_only_after_a_quorum_of_equal_ids() {
             next: Slot(1),
             synced: Slot::ZERO,
             pinned: None,
-            is_far: false,
+            wants: Wants::AtOnce,
         }))],
     );
-    let message =
-        ToProposer::Subscribe(Subscribe { next: Slot(1), synced: Slot::ZERO, pinned: None, is_far: false });
+    let message = ToProposer::Subscribe(Subscribe {
+        next: Slot(1),
+        synced: Slot::ZERO,
+        pinned: None,
+        wants: Wants::AtOnce,
+    });
     assert_eq!(proposer.sees().await, Seen::Message(AcceptorId(3).into(), message));
 }
 

@@ -97,9 +97,9 @@ impl World {
     }
 
     fn on_subscribe(&mut self, from: u16, subscribe: Subscribe) {
-        match subscribe.is_far {
-            true => drop(self.withheld.entry(from).or_insert(0)),
-            false => drop(self.withheld.remove(&from)),
+        match subscribe.wants {
+            Wants::Nothing => drop(self.withheld.entry(from).or_insert(0)),
+            Wants::AtOnce | Wants::Late => drop(self.withheld.remove(&from)),
         }
     }
 

@@ -57,7 +57,7 @@ fn subscribes_to_every_proposer_on_its_timer_and_when_one_is_linked() {
     let mut driver = Driver::new();
     driver.choose(1, &[filler(1)]);
     driver.link(ProposerId(3), false);
-    let subscribe = Subscribe { next: Slot(2), synced: Slot::ZERO, pinned: None, is_far: false };
+    let subscribe = Subscribe { next: Slot(2), synced: Slot::ZERO, pinned: None, wants: Wants::Late };
     let subscribe = Message::Proposer(ToProposer::Subscribe(subscribe));
     let sent = driver.fire(Timer::Subscribe);
     assert_eq!(sent, [(ProposerId(1).into(), subscribe.clone()), (ProposerId(2).into(), subscribe.clone())]);
@@ -69,7 +69,7 @@ fn subscribes_to_every_proposer_on_its_timer_and_when_one_is_linked() {
 fn is_far(driver: &mut Driver) -> bool {
     let sent = driver.fire(Timer::Subscribe);
     sent.iter().any(
-        |(_, message)| matches!(message, Message::Proposer(ToProposer::Subscribe(subscribe)) if subscribe.is_far),
+        |(_, message)| matches!(message, Message::Proposer(ToProposer::Subscribe(subscribe)) if subscribe.wants == Wants::Nothing),
     )
 }
 

@@ -260,7 +260,7 @@ fn a_learner_that_subscribes_gets_what_is_kept_from_where_it_is() {
                 next: Slot(2),
                 synced: Slot::ZERO,
                 pinned: None,
-                is_far: false
+                wants: Wants::AtOnce
             })
         )),
         vec![(2, 1)]
@@ -272,7 +272,7 @@ fn a_learner_that_subscribes_gets_what_is_kept_from_where_it_is() {
                 next: Slot(3),
                 synced: Slot::ZERO,
                 pinned: None,
-                is_far: false
+                wants: Wants::AtOnce
             })
         )),
         Vec::new()

@@ -85,8 +85,8 @@ fn a_closed_connection_calls_the_spares_at_once() {
 }
 
 #[test]
-fn spares_are_sent_what_is_as_much_as_a_window_without_waiting() {
-    let tuning = Tuning { thrifty_ms: MS, window_bytes: 2 * batch(1).len() as u64, ..tuning() };
+fn spares_are_sent_what_is_as_much_as_two_batches_without_waiting() {
+    let tuning = Tuning { window_slots: 64, thrifty_ms: MS, batch_bytes: batch(1).len() as u64, ..tuning() };
     let (mut world, _) = proposer_with(tuning, 3).leading_with(&[]);
     assert_eq!(put(&mut world, 1), [(1, vec![1]), (2, vec![1])]);
     assert_eq!(put(&mut world, 2), [(1, vec![2]), (2, vec![2]), (3, vec![1, 2])]);

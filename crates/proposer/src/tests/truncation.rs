@@ -3,7 +3,12 @@
 use super::*;
 
 fn subscribe(next: u64, synced: u64) -> ToProposer {
-    ToProposer::Subscribe(Subscribe { next: Slot(next), synced: Slot(synced), pinned: None, is_far: false })
+    ToProposer::Subscribe(Subscribe {
+        next: Slot(next),
+        synced: Slot(synced),
+        pinned: None,
+        wants: Wants::AtOnce,
+    })
 }
 
 fn floors(sent: &Sent) -> Vec<u64> {

@@ -2,7 +2,7 @@
 
 use synod_protocol::command::{self, Outcome, Reply};
 use synod_protocol::message::{
-    Accept, Chosen, Fetched, Message, ToAcceptor, ToClient, ToLearner, ToProposer,
+    Accept, Chosen, Fetched, Message, ToAcceptor, ToClient, ToLearner, ToProposer, Wants,
 };
 use synod_protocol::{AcceptorId, DiskAt, Incarnations, NodeId, Slot, Value};
 use xxhash_rust::xxh3::xxh3_64;
@@ -41,8 +41,10 @@ impl Ledger {
                 self.on_accept(accept)
             }
             (NodeId::Learner(id), Message::Proposer(ToProposer::Subscribe(subscribe))) => {
-                if subscribe.is_far {
-                    seen.see(Seen::SubscribedFar);
+                match subscribe.wants {
+                    Wants::AtOnce => {}
+                    Wants::Late => seen.see(Seen::SubscribedLate),
+                    Wants::Nothing => seen.see(Seen::SubscribedFar),
                 }
                 self.on_subscribe(id, subscribe.synced)?;
                 self.on_pinned(id, subscribe.next, subscribe.pinned, now)
