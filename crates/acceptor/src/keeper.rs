@@ -119,7 +119,8 @@ impl<D: Disk> Keeper<D> {
                 self.full_turns = if self.make_room()? { FULL_TURNS } else { 0 };
             }
         }
-        let half_step_bytes = self.options.prepare_step_bytes.div_ceil(2);
+        let Options { segment_bytes, prepare_step_bytes, .. } = self.options;
+        let half_step_bytes = prepare_step_bytes.min(segment_bytes / 2).div_ceil(2);
         while !self.full && self.since_step_bytes >= half_step_bytes {
             let more = self.step()?;
             self.since_step_bytes = if more { self.since_step_bytes - half_step_bytes } else { 0 };

@@ -56,7 +56,7 @@ fn hints_in_a_circle_do_not_hide_the_leader() {
 fn whoever_reaches_no_phase2_quorum_deposes_nobody() {
     // It shows in one of some hundreds.
     let flexible =
-        partial_partitions(1..400, 3).filter(|plan| plan.cluster.quorums.count() == 5).map(|mut plan| {
+        partial_partitions(400..1200, 3).filter(|plan| plan.cluster.quorums.count() == 5).map(|mut plan| {
             let acceptors: Vec<_> = plan.cluster.quorums.acceptors().collect();
             plan.cluster.quorums = QuorumSystem::flexible(acceptors, 2, 4).unwrap();
             plan

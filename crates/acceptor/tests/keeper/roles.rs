@@ -211,7 +211,7 @@ fn s2_a_full_disk_refuses_votes_cleanly_and_takes_them_again_when_there_is_space
 /// A vote that doesn't fit yet is asked for again after a whole resend round, in which nothing is chosen.
 #[test]
 fn the_next_segment_is_ready_in_time_however_much_is_written_at_once() {
-    for prepare_step_bytes in [64, 2 << 10, SEGMENT_BYTES] {
+    for prepare_step_bytes in [64, 2 << 10, SEGMENT_BYTES, 16 * SEGMENT_BYTES] {
         for bytes in [500, 2_000, 4_000] {
             let formed = World::formed(0);
             let mut world = World::with_steps(&formed.disk.copy(), 0, prepare_step_bytes);
