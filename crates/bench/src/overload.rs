@@ -4,15 +4,18 @@
 //! was late, and only for calls that were answered. After the overload half the capacity is offered, until latency is what it was.
 //! The generator runs on the same machine: what it takes of the processors is told, and lowers what is left for the cluster. So that it isn't one of
 //! a dozen processes in line for a core, as callers on other machines aren't, it asks for a higher priority than the cluster has. Where it is late
-//! by more than some milliseconds it measures itself: offer larger values then, of which fewer are enough.
+//! by more than some tens of milliseconds, or takes all of a core, it measures itself: offer larger values then, of which fewer are enough.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use futures::poll;
 use hdrhistogram::Histogram;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -227,14 +230,23 @@ impl Offer<'_> {
         }));
         let mut random = SmallRng::seed_from_u64(1);
         let value = load::value(&mut random, self.case.value_bytes);
-        let (mut wanted, mut looked) = (Duration::ZERO, Duration::ZERO);
+        let (mut wanted, mut looked, mut spare) = (Duration::ZERO, Duration::ZERO, None);
         while wanted < self.duration {
             let now = start.elapsed();
             while wanted < now.min(self.duration) {
                 let client = self.clients[random.random_range(0..self.clients.len())].clone();
                 let key = load::key(random.random_range(0..self.case.keys));
-                tokio::spawn(call((client, key, value.clone()), (start, wanted), Arc::clone(&seen)));
                 lock(&seen).begun += 1;
+                let begun = call((client, key, value.clone()), (start, wanted), Arc::clone(&seen));
+                let mut call = match spare.take() {
+                    Some(place) => renewed(place, begun),
+                    None => Box::pin(begun),
+                };
+                // One that is refused at once needs no task.
+                match poll!(&mut call) {
+                    Poll::Pending => drop(tokio::spawn(call)),
+                    Poll::Ready(()) => spare = Some(call),
+                }
                 // The time to the next arrival of a Poisson process.
                 let uniform: f64 = random.random();
                 wanted += Duration::from_secs_f64(-(1.0 - uniform).ln() / self.rate);
@@ -253,6 +265,12 @@ impl Offer<'_> {
         let seen = Arc::into_inner(seen).and_then(|seen| seen.into_inner().ok());
         seen.context("a call has not ended")
     }
+}
+
+/// The memory of a call that has ended, with the next one.
+fn renewed<T>(mut place: Pin<Box<T>>, call: T) -> Pin<Box<T>> {
+    place.set(call);
+    place
 }
 
 async fn call(

@@ -1,5 +1,6 @@
 //! The handle: what a program calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use synod_protocol::message::Consistency;
 use synod_protocol::{Cluster, Revision};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admission::Admission;
 use crate::driver::{Driver, Request, Ticket};
 use crate::outcome::{Answer, CallError, Ended, Failure, What};
 use crate::session::Write;
@@ -32,6 +34,7 @@ impl Default for Options {
 #[derive(Clone, Debug)]
 pub struct Client {
     requests: mpsc::UnboundedSender<Request>,
+    admission: Arc<Admission>,
     deadline: Duration,
 }
 
@@ -39,14 +42,15 @@ impl Client {
     /// A client of `cluster`. Connects when it is first used. Must be called within a tokio runtime with time and I/O.
     pub fn connect(cluster: Cluster, options: Options) -> Client {
         let (requests, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(Driver::run(cluster, options.deadline, receiver));
-        Client { requests, deadline: options.deadline }
+        let (driver, admission) = Driver::new(cluster, options.deadline);
+        tokio::spawn(driver.run(receiver));
+        Client { requests, admission, deadline: options.deadline }
     }
 
     /// The same client and session with another deadline for calls made through what is returned.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Client {
-        Client { requests: self.requests.clone(), deadline }
+        Client { deadline, ..self.clone() }
     }
 
     /// Sets `key` to `value`; tells the revision that did.
@@ -129,6 +133,9 @@ impl Client {
     }
 
     async fn write(&self, write: Write) -> Ended {
+        if !self.admission.admit() {
+            return Err(Failure::Busy.into());
+        }
         let deadline = self.deadline;
         self.call(|ticket| Request::Write(ticket, write, deadline), CallError::Unknown).await
     }

@@ -5,6 +5,7 @@
 //! bounded, and the kernel's flow control does the rest. Decides nothing about calls.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::admission::Admission;
 use crate::outcome::Ended;
 use crate::session::{Effect, Randomness, Session, Write};
 
@@ -83,68 +85,78 @@ pub(crate) struct Driver {
     /// Connections made so far.
     count: u64,
     events: Events,
+    arriving: mpsc::Receiver<(NodeId, u64, Event)>,
+    admission: Arc<Admission>,
+    /// Writes taken in so far.
+    writes: u64,
 }
 
 impl Driver {
-    /// Runs a client until all its handles are gone.
-    pub(crate) async fn run(
-        cluster: Cluster,
-        deadline: Duration,
-        mut requests: mpsc::UnboundedReceiver<Request>,
-    ) {
+    /// The driver of a client that has done nothing; `deadline` is the usual one of its calls. What its handles ask.
+    pub(crate) fn new(cluster: Cluster, deadline: Duration) -> (Driver, Arc<Admission>) {
         let drawn = Randomness { seed: rand::random(), nonce: rand::random() };
         let own = Own {
             node: ClientId(rand::random()).into(),
             parameters: cluster.parameters_hash(),
             standing: Standing::default(),
         };
-        let (sender, mut events) = mpsc::channel(EVENTS);
-        let mut driver = Driver {
-            session: Session::new(&cluster, deadline, drawn),
+        let (events, arriving) = mpsc::channel(EVENTS);
+        let session = Session::new(&cluster, deadline, drawn);
+        let admission = Arc::new(Admission::new(session.room()));
+        let driver = Driver {
+            session,
             cluster,
             own,
             start: Instant::now(),
             connections: BTreeMap::new(),
             count: 0,
-            events: sender,
+            events,
+            arriving,
+            admission: Arc::clone(&admission),
+            writes: 0,
         };
+        (driver, admission)
+    }
+
+    /// Runs a client until all its handles are gone.
+    pub(crate) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         let mut farewell: Option<oneshot::Receiver<Ended>> = None;
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
         loop {
-            driver.work();
+            self.work();
             if farewell
                 .as_mut()
                 .is_some_and(|said| said.try_recv() != Err(oneshot::error::TryRecvError::Empty))
             {
                 return;
             }
-            let wake = driver.session.next_wake(driver.now());
+            let wake = self.session.next_wake(self.now());
             if let Some(wake) = wake {
-                sleep.as_mut().reset(driver.start + wake);
+                sleep.as_mut().reset(self.start + wake);
             }
             let first = tokio::select! {
                 biased;
-                event = events.recv() => First::Event(event.expect("the driver holds a sender itself")),
+                event = self.arriving.recv() => First::Event(event.expect("the driver holds a sender itself")),
                 request = requests.recv(), if farewell.is_none() => First::Request(request),
                 () = &mut sleep, if wake.is_some() => First::Timer,
             };
-            let now = driver.now();
+            let now = self.now();
             match first {
-                First::Event(event) => driver.on_event(event, now),
-                First::Request(Some(request)) => driver.on_request(request, now),
+                First::Event(event) => self.on_event(event, now),
+                First::Request(Some(request)) => self.on_request(request, now),
                 First::Request(None) => {
                     let (ticket, said) = oneshot::channel();
-                    driver.on_request(Request::Close(ticket, FAREWELL), now);
+                    self.on_request(Request::Close(ticket, FAREWELL), now);
                     farewell = Some(said);
                 }
                 First::Timer => {}
             }
-            while let Ok(event) = events.try_recv() {
-                driver.on_event(event, now);
+            while let Ok(event) = self.arriving.try_recv() {
+                self.on_event(event, now);
             }
             while let Ok(request) = requests.try_recv() {
-                driver.on_request(request, now);
+                self.on_request(request, now);
             }
         }
     }
@@ -155,7 +167,10 @@ impl Driver {
 
     fn on_request(&mut self, request: Request, now: Duration) {
         match request {
-            Request::Write(ticket, write, deadline) => self.session.write(ticket, write, now + deadline),
+            Request::Write(ticket, write, deadline) => {
+                self.writes += 1;
+                self.session.write(ticket, write, now + deadline);
+            }
             Request::Read(ticket, key, consistency, deadline) => {
                 self.session.read(ticket, key, consistency, now + deadline);
             }
@@ -199,7 +214,7 @@ impl Driver {
             }
             let broken = self.flush();
             if broken.is_empty() {
-                return;
+                return self.admission.allow(self.writes, self.session.room());
             }
             broken.into_iter().for_each(|(node, why)| self.lose(node, why));
         }

@@ -18,6 +18,7 @@
 //! three-way outcome of every call. Absent on purpose: caches, and anything that would make a read less fresh than asked for.
 
 pub mod admin;
+mod admission;
 pub mod ask;
 pub mod backup;
 mod client;

@@ -171,7 +171,7 @@ impl<T> Session<T> {
             Write::Restore { key, record, .. } => (key, &record.value),
             Write::RestoreEnd { .. } => (&[], &[]),
         };
-        let too_many = || (self.calls.unsent() as u64 >= self.most_unsent()).then_some(Failure::Busy);
+        let too_many = || (self.room() == 0).then_some(Failure::Busy);
         match self.refuse_early(key, value).or_else(too_many) {
             Some(failure) => self.end(ticket, Err(failure.into())),
             None => self.calls.begin(Work::Write(ticket, write), deadline),
@@ -290,11 +290,12 @@ impl<T> Session<T> {
         (value.len() as u64 > value_limit).then(|| Refusal::ValueTooLong { limit: value_limit }.into())
     }
 
-    /// Writes that may wait to be sent; beyond it new ones are refused at once: they would wait here until their deadline, with the memory
-    /// they take. A whole window for a time in which nobody leads, less while the cluster says that it has too much to do.
-    fn most_unsent(&self) -> u64 {
+    /// Writes that may wait to be sent beside those that do; beyond it new ones are refused at once: they would wait here until their deadline, with
+    /// the memory they take. A whole window for a time in which nobody leads, less while the cluster says that it has too much to do.
+    pub fn room(&self) -> u64 {
         let window = self.limits.session_window;
-        if self.congestion.is_busy() { UNSENT_LEAST } else { window.max(UNSENT_LEAST) }
+        let most = if self.congestion.is_busy() { UNSENT_LEAST } else { window.max(UNSENT_LEAST) };
+        most.saturating_sub(self.calls.unsent() as u64)
     }
 
     fn end(&mut self, ticket: T, ended: Ended) {

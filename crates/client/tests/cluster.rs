@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use support::fake::{Fake, prepared};
 use synod_client::workload::{self, Config, Mix};
@@ -43,6 +44,24 @@ async fn many_calls_share_proposals_in_a_runtime_of_many_threads() {
     assert!(join_all(puts).await.into_iter().all(|ended| ended.is_ok()));
     assert_eq!(fake.state().machine.puts.len(), 2_000);
     assert!(fake.state().taken < 500, "{} proposals", fake.state().taken);
+}
+
+#[tokio::test]
+async fn more_writes_than_may_wait_are_refused_where_they_are_asked_for() {
+    let fake = Fake::start().await;
+    let client = client(&fake);
+    let most = fake.cluster.limits.session_window;
+    for round in 1..=3 {
+        let mut puts: Vec<_> =
+            (0..most + 2).map(|number| Box::pin(client.put("k", number.to_string()))).collect();
+        // The driver doesn't run before this test waits, since the runtime has one thread.
+        let at_once: Vec<_> = puts.iter_mut().map(|put| put.now_or_never()).collect();
+        let refused: Vec<_> = at_once.iter().flatten().collect();
+        assert_eq!(refused, [&Err(Failure::Busy.into()); 2]);
+        puts.truncate(most as usize);
+        assert!(join_all(puts).await.into_iter().all(|ended| ended.is_ok()));
+        assert_eq!(fake.state().machine.puts.len() as u64, round * most);
+    }
 }
 
 #[tokio::test]
