@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Ballot, ClusterId, DiskId, NodeId};
 
 /// Version of the protocol: of every message and of this hello.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What a process says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
