@@ -80,7 +80,7 @@ pub(crate) struct Call<T> {
 
 impl<T> Call<T> {
     /// Bytes that it takes in a message, about.
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let content = match &self.work {
             Work::Write(_, Write::Put { key, value }) => key.len() + value.len(),
             Work::Write(_, Write::Restore { key, record, .. }) => key.len() + record.value.len(),
@@ -142,11 +142,6 @@ impl<T> Calls<T> {
         // Nearly always the last.
         let after = self.deadlines.iter().rev().take_while(|(other, _)| *other > deadline).count();
         self.deadlines.insert(self.deadlines.len() - after, (deadline, id));
-    }
-
-    /// Bytes that a call takes in a message, about.
-    pub(crate) fn bytes(&self, id: CallId) -> u64 {
-        self.get(id).map_or(0, Call::bytes)
     }
 
     fn get(&self, id: CallId) -> Option<&Call<T>> {

@@ -152,8 +152,8 @@ impl<T> Session<T> {
         if !fits {
             return ignore_misfit(reply);
         }
-        self.congestion.answered(self.calls.bytes(id));
         let Some(call) = self.calls.end(id) else { return };
+        self.congestion.answered(call.bytes());
         self.reply_time.note(now.saturating_sub(call.sent));
         match call.work {
             Work::Write(ticket, _) => self.end(ticket, Ok(Answer { value: what, slot: reply.slot })),
