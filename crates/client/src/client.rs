@@ -134,7 +134,8 @@ impl Client {
 
     async fn write(&self, write: Write) -> Ended {
         if !self.admission.admit() {
-            return Err(Failure::Busy.into());
+            let is_over = self.requests.is_closed();
+            return Err(if is_over { Failure::Closed } else { Failure::Busy }.into());
         }
         let deadline = self.deadline;
         self.call(|ticket| Request::Write(ticket, write, deadline), CallError::Unknown).await

@@ -24,9 +24,10 @@ pub enum Failure {
         /// The last trouble with a connection, if any.
         trouble: Option<String>,
     },
-    /// The cluster had too much to do until the deadline.
+    /// The cluster had too much to do until the deadline, or as many calls as may were waiting in this client already.
     #[error(
-        "the cluster was over its limits until the deadline: nothing was done; try again later, or with less at once"
+        "the cluster was over its limits until the deadline, or too many calls waited for it in this client already: nothing was done; try again \
+         later, or with less at once"
     )]
     Busy,
     /// The cluster holds as many sessions as it allows.

@@ -64,6 +64,18 @@ async fn more_writes_than_may_wait_are_refused_where_they_are_asked_for() {
     }
 }
 
+#[test]
+fn a_client_whose_runtime_has_ended_is_closed() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let fake = runtime.block_on(Fake::start());
+    let client = runtime.block_on(async { client(&fake) });
+    drop(runtime);
+    // More often than writes may wait.
+    for _ in 0..fake.cluster.limits.session_window + 2 {
+        assert_eq!(client.put("k", "v").now_or_never(), Some(Err(Failure::Closed.into())));
+    }
+}
+
 #[tokio::test]
 async fn s9_lost_busy_and_cut_calls_happen_once() {
     let fake = Fake::start().await;
