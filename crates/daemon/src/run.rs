@@ -7,7 +7,8 @@
 //!
 //! A turn has two parts when timers are due: first what has arrived, with its timer orders carried out, then the timers that
 //! are still due. A process that was paused or waited long for its disk so hears what came meanwhile before it concludes that
-//! nothing came. Upholds S2 (messages come only out of [`Effects::release`]) and S3 (an error of the storage ends the
+//! nothing came. A role for which nobody waits gives way between events: a scheduler may leave a core to whoever has it for milliseconds, and
+//! somebody for whom a client waits may be next in line. Upholds S2 (messages come only out of [`Effects::release`]) and S3 (an error of the storage ends the
 //! process with nothing sent). Absent on purpose: any knowledge of what messages mean.
 
 use std::fmt::Display;
@@ -33,6 +34,9 @@ use crate::{dialer, listener};
 
 /// Events in one batch, at most: timers and writes wait no longer than that.
 const BATCH_EVENTS: usize = 4_096;
+/// Events of one batch before which a role may give way. Where there are more it is behind, perhaps because it gave way: a core that is full takes
+/// long to come back.
+const WAYS_GIVEN: usize = 16;
 /// See [`Shell::last_writes`].
 const LAST_WRITES: Duration = Duration::from_millis(200);
 
@@ -52,6 +56,8 @@ pub(crate) struct Shell<R: Role, S> {
     sleep: Pin<Box<Sleep>>,
     /// Whether the role was told its cluster.
     knows_cluster: bool,
+    /// Lets another process have the core.
+    pub(crate) give_way: fn(),
     /// Why the process should end.
     stop: Option<&'static str>,
     /// How long what was answered may take to reach the kernel when the process ends.
@@ -85,6 +91,7 @@ where
             idle_at: Some(now),
             sleep,
             knows_cluster: false,
+            give_way: std::thread::yield_now,
             stop: None,
             last_writes: LAST_WRITES,
         }
@@ -140,8 +147,11 @@ where
         if first.is_some() {
             let mut effects = Effects::default();
             let mut next = first;
-            for _ in 1..BATCH_EVENTS {
+            for taken in 1..BATCH_EVENTS {
                 let Some(event) = next else { break };
+                if taken <= WAYS_GIVEN && self.role.gives_way() {
+                    (self.give_way)();
+                }
                 self.take_in(event, &mut effects);
                 next = if self.stop.is_none() { self.inbox.try_recv().ok() } else { None };
             }

@@ -54,6 +54,7 @@ struct Toy<M> {
     /// Which disks count, as it learns at the end of a batch.
     told: Arc<Mutex<Incarnations>>,
     incarnations: Incarnations,
+    gives_way: bool,
 }
 
 impl<M> Role for Toy<M> {
@@ -84,6 +85,9 @@ impl<M> Role for Toy<M> {
     }
     fn incarnations(&self) -> Option<&Incarnations> {
         Some(&self.incarnations).filter(|told| !told.is_empty())
+    }
+    fn gives_way(&self) -> bool {
+        self.gives_way
     }
 }
 
@@ -187,6 +191,7 @@ impl World {
             end_of_batch: toy.end_of_batch,
             told: Arc::clone(&told),
             incarnations: Incarnations::default(),
+            gives_way: false,
         };
         let (events, inbox) = mpsc::unbounded_channel();
         let mut shell = Shell::new(node, self.cluster.clone(), role, disk, (events.clone(), inbox));

@@ -35,7 +35,7 @@ use std::collections::BTreeSet;
 
 use synod_protocol::cluster::{Cluster, Limits};
 use synod_protocol::hello::Standing;
-use synod_protocol::message::ToLearner;
+use synod_protocol::message::{ToLearner, Wants};
 use synod_protocol::role::{Delay, Effects, Misdirected, Never, Role};
 use synod_protocol::tuning::Tuning;
 use synod_protocol::{Ballot, ClusterId, Incarnations, LearnerId, NodeId, ProposerId, QuorumSystem};
@@ -375,6 +375,10 @@ impl<S: Storage> Role for Learner<S> {
 
     fn incarnations(&self) -> Option<&Incarnations> {
         Some(self.reads.incarnations())
+    }
+
+    fn gives_way(&self) -> bool {
+        self.audience.wants() == Wants::Late
     }
 }
 

@@ -59,6 +59,11 @@ pub trait Role {
     fn incarnations(&self) -> Option<&Incarnations> {
         None
     }
+
+    /// Whether nobody waits for what it does now, so that another process may have the core first.
+    fn gives_way(&self) -> bool {
+        false
+    }
 }
 
 /// A message that its sender had no business sending here; the connection is closed, nothing else changes.

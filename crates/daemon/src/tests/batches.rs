@@ -1,5 +1,7 @@
 //! Batches: one sync for all that has arrived, nothing sent without it, timers, housekeeping, the end.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::connection::Event;
 
@@ -65,25 +67,54 @@ async fn timers_fire_and_what_came_meanwhile_is_heard_first() {
     assert_eq!(toy.sees.recv().await, None);
 }
 
-#[tokio::test]
-async fn a_due_timer_is_put_off_by_a_message_of_the_same_turn() {
-    let world = World::new(1, "").await;
-    let (seen, mut sees) = mpsc::unbounded_channel();
-    let toy = Toy::<ToAcceptor> {
+/// A toy that does nothing.
+fn toy() -> (Toy<ToAcceptor>, mpsc::UnboundedReceiver<Seen<ToAcceptor>>) {
+    let (seen, sees) = mpsc::unbounded_channel();
+    let toy = Toy {
         seen,
         standing: Arc::default(),
         start: Vec::new(),
         on_message: Box::new(|_, _, _| Ok(())),
-        end_of_batch: Box::new(|effects| effects.set_timer(1, Delay::exactly(3_600_000))),
+        end_of_batch: Box::new(|_| {}),
         told: Arc::default(),
         incarnations: Incarnations::default(),
+        gives_way: false,
     };
+    (toy, sees)
+}
+
+/// An event that changes nothing.
+fn stale<M>() -> Event<M> {
+    Event::Writable { node: CLIENT.into(), connection: 0 }
+}
+
+#[tokio::test]
+async fn a_role_that_nobody_waits_for_gives_way_between_a_few_events() {
+    static WAYS: AtomicUsize = AtomicUsize::new(0);
+    let world = World::new(1, "").await;
+    for (gives_way, arrived, ways) in [(false, 3, 0), (true, 3, 3), (true, 200, 16)] {
+        let (events, inbox) = mpsc::unbounded_channel();
+        let toy = Toy { gives_way, ..toy().0 };
+        let mut shell =
+            Shell::new(A1.into(), world.cluster.clone(), toy, Disk::default(), (events.clone(), inbox));
+        shell.give_way = || _ = WAYS.fetch_add(1, Ordering::Relaxed);
+        (1..arrived).for_each(|_| events.send(stale()).unwrap());
+        shell.turn(Some(stale())).unwrap();
+        assert_eq!(WAYS.swap(0, Ordering::Relaxed), ways, "{arrived} events, gives way: {gives_way}");
+    }
+}
+
+#[tokio::test]
+async fn a_due_timer_is_put_off_by_a_message_of_the_same_turn() {
+    let world = World::new(1, "").await;
+    let (toy, mut sees) = toy();
+    let toy =
+        Toy { end_of_batch: Box::new(|effects| effects.set_timer(1, Delay::exactly(3_600_000))), ..toy };
     let (events, inbox) = mpsc::unbounded_channel();
     let mut shell = Shell::new(A1.into(), world.cluster.clone(), toy, Disk::default(), (events, inbox));
     shell.set_timer_for_test(1);
     shell.set_timer_for_test(2);
-    let stale = Event::Writable { node: CLIENT.into(), connection: 0 };
-    shell.turn(Some(stale)).unwrap();
+    shell.turn(Some(stale())).unwrap();
     assert_eq!(sees.try_recv(), Ok(Seen::Timer(2)), "2 was due and stayed due");
     assert!(sees.try_recv().is_err(), "1 was put off before due timers were looked at");
 }

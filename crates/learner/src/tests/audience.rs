@@ -27,8 +27,10 @@ fn read_of(id: u64, consistency: Consistency) -> ToLearner {
 fn values_are_wanted_at_once_as_long_as_a_session_is_attached() {
     let mut driver = Driver::new();
     assert_eq!(wants(&driver.fire(Timer::Subscribe)), Some(Wants::Late));
+    assert!(driver.learner.gives_way());
     let waits_for = Attach::Nonce(5);
     assert_eq!(wants(&driver.hear(C7, ToLearner::Attach(waits_for))), Some(Wants::AtOnce), "without delay");
+    assert!(!driver.learner.gives_way());
     let session = driver.open(5);
     assert_eq!(
         wants(&driver.hear(C8, ToLearner::Attach(Attach::Session { session, pending: vec![] }))),
