@@ -25,8 +25,6 @@ use crate::{Out, Timer, ignore_stale};
 
 /// Checks without a learner after which a leader steps down.
 const LONELY_CHECKS: u64 = 5;
-/// Bytes after which another message begins for learners that nobody waits for: between two of them they let others have the core.
-const LATE_BYTES: u64 = 16 << 10;
 
 /// A ballot that is past Phase 1.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -282,7 +280,8 @@ impl Leading {
     }
 
     fn stream(&mut self, subscribers: &mut Subscribers, tuning: &Tuning, effects: &mut Out) {
-        let first = std::mem::replace(&mut self.streamed, self.pipeline.chosen()).next();
+        let first = self.streamed.next();
+        self.streamed = self.pipeline.chosen();
         if first > self.streamed {
             return;
         }
@@ -303,17 +302,13 @@ impl Leading {
 
     /// Sends the learners that nobody waits for what they weren't sent with the others.
     pub fn stream_late(&mut self, subscribers: &Subscribers, effects: &mut Out) {
-        let mut next = self.streamed_late.next();
+        let first = self.streamed_late.next();
         (self.streamed_late, self.late_bytes) = (self.streamed, 0);
-        while next <= self.streamed_late {
-            let chosen = self.chosen_from(next, LATE_BYTES);
-            for learner in subscribers.late() {
-                effects.send(learner, ToLearner::Chosen(chosen.clone()));
-            }
-            if chosen.values.is_empty() {
-                break;
-            }
-            next = next.plus(chosen.values.len() as u64);
+        if first > self.streamed_late {
+            return;
+        }
+        for learner in subscribers.late() {
+            effects.send(learner, ToLearner::Chosen(self.chosen_from(first, u64::MAX)));
         }
     }
 

@@ -89,10 +89,10 @@ fn stale<M>() -> Event<M> {
 }
 
 #[tokio::test]
-async fn a_role_that_nobody_waits_for_gives_way_between_a_few_events() {
+async fn a_role_that_nobody_waits_for_gives_way_before_a_batch() {
     static WAYS: AtomicUsize = AtomicUsize::new(0);
     let world = World::new(1, "").await;
-    for (gives_way, arrived, ways) in [(false, 3, 0), (true, 3, 3), (true, 200, 16)] {
+    for (gives_way, arrived, ways) in [(false, 3, 0), (true, 3, 1)] {
         let (events, inbox) = mpsc::unbounded_channel();
         let toy = Toy { gives_way, ..toy().0 };
         let mut shell =

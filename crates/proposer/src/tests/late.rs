@@ -46,20 +46,6 @@ fn what_nobody_waits_for_comes_late_and_in_one_message() {
 }
 
 #[test]
-fn between_long_messages_a_learner_can_let_others_have_its_core() {
-    let commands = 400;
-    let tuning = Tuning { thrifty_ms: 5, batch_commands: commands.into(), batch_bytes: 1 << 20, ..tuning() };
-    let (mut world, ballot) = leading_two(tuning);
-    assert!((8_193..16_384).contains(&batch(commands).len()), "two of them are more than 16 KiB");
-    for slot in 1..=5 {
-        world.message(C7, propose(slot, commands));
-        world.message(acceptor(1), accepted(ballot, &[slot], 0));
-        world.message(acceptor(2), accepted(ballot, &[slot], 0));
-    }
-    assert_eq!(told(&world.timer(Timer::Thrifty)), [vec![], vec![(1, 2), (3, 2), (5, 1)]]);
-}
-
-#[test]
 fn as_much_as_two_batches_or_without_a_delay_it_comes_at_once() {
     let bytes = batch(1).len() as u64;
     let (mut world, ballot) = leading_two(Tuning { thrifty_ms: 5, batch_bytes: bytes, ..tuning() });
